@@ -1,0 +1,304 @@
+"""Projects and their keys: who may ask, and under which policy.
+
+Settings come as the fields that are given, and nothing else: null takes one away, what is not
+given stays; so do the members of `labels` and `policy`.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from app import ids
+from app.admin.operations import Absent, OperationError, Operations
+from app.auth import keys, pepper
+from app.core import policy as policies
+from app.core.audit import Actor, Entry
+from app.core.model import Json
+from app.settings import Settings
+from app.store.database import Database
+from app.store.keys import AlreadyExists, Key, Keys, Project
+from app.store.keys import NewKey as StoredKey
+
+T = TypeVar("T", Project, Key)
+
+_FIRST_PROJECT = "default"
+_DAY_MS = 86_400_000
+_LONGEST_GRACE_MS = 90 * _DAY_MS
+_LATEST_MS = 253_402_300_799_999  # the end of the year 9999
+_MOST_LABELS, _LONGEST_LABEL, _LONGEST_OWNER = 64, 63, 200
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key that has just been made: the only time that it is whole."""
+
+    id: str
+    project: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose a key is; `state` is valid, revoked or expired."""
+
+    id: str
+    project_id: str
+    project: str
+    name: str
+    owner: str | None
+    labels: Mapping[str, str]
+    state: str
+    created_at: int
+    expires_at: int | None
+    revoked_at: int | None
+
+
+class Teams:
+    """What an operator can do with projects and keys. Every change is one record in the audit log."""
+
+    def __init__(self, settings: Settings, database: Database, actor: Actor) -> None:
+        self._settings = settings
+        self._gateway = Operations(settings, database)
+        self._keys = Keys(database)
+        self._actor = actor
+
+    async def first_key(self) -> NewKey | None:
+        """A project and a key on the very first start; None when there are keys already."""
+        if self._settings.auth != "keys" or await self._keys.count():
+            return None
+        if await self._keys.project(_FIRST_PROJECT) is None:
+            try:
+                await self.create_project(_FIRST_PROJECT)
+            except OperationError:
+                return None  # a process that started together with this one makes the key, too
+        return await self.create_key(_FIRST_PROJECT, "first")
+
+    async def projects(self) -> list[Project]:
+        """All projects, by name."""
+        return await self._keys.projects()
+
+    async def webhook_secret(self, project: str) -> str:
+        """What receivers verify the webhooks of a project with."""
+        found = await self._gateway.project(project)
+        secret = pepper.webhook_secret(pepper.load(self._settings), found.id)
+        return pepper.shown_webhook_secret(secret)
+
+    async def create_project(self, name: str, given: Json | None = None) -> Project:
+        """A new tenant."""
+        _check_name("project", name)
+        project = _with(_PROJECT_FIELDS, Project(ids.new_id("prj"), name, _now(), None), given or {})
+        details = {"after": _told(project)}
+        entry = Entry(project.id, self._actor, "project.create", project.id, details=details)
+        try:
+            await self._keys.create_project(project, entry)
+        except AlreadyExists:
+            raise OperationError(f"There is a project '{name}' already.") from None
+        return project
+
+    async def set_project(self, project: str, changes: Json) -> Project:
+        """Change a project; its keys follow in every process within seconds."""
+
+        def change(before: Project) -> tuple[Project, Entry]:
+            after = _with(_PROJECT_FIELDS, before, changes)
+            return after, self._changed("project.set", before.id, before, after)
+
+        found = await self._keys.change_project(project, change)
+        return found or await self._gateway.project(project)
+
+    async def keys(self, project: str | None = None) -> list[Key]:
+        """The keys of a project, or of all; without the keys themselves."""
+        return await self._keys.issued((await self._gateway.project(project)).id if project else None)
+
+    async def create_key(self, project: str, name: str, given: Json | None = None) -> NewKey:
+        """A new key of a project."""
+        await self._gateway.check_pepper()
+        found = await self._gateway.project(project)
+        key = keys.new_key()
+        record = Key(
+            id=ids.new_id("key"),
+            project_id=found.id,
+            project=found.name,
+            name=_name(name),
+            prefix=keys.shown(key),
+            created_at=_now(),
+            expires_at=None,
+            revoked_at=None,
+        )
+        record = _with(_KEY_FIELDS, record, given or {})
+        entry = Entry(found.id, self._actor, "key.create", record.id, details={"after": _told(record)})
+        await self._keys.create(record, self._digest(key), entry)
+        return NewKey(record.id, found.name, key)
+
+    async def set_key(self, key_id: str, changes: Json) -> Key:
+        """Change a key, in every process within seconds."""
+
+        def change(before: Key) -> tuple[Key, Entry]:
+            after = _with(_KEY_FIELDS, before, changes)
+            return after, self._changed("key.set", before.project_id, before, after)
+
+        found = await self._keys.change(key_id, change)
+        if found is None:
+            raise _no_key(key_id)
+        return found
+
+    async def rotate_key(self, key_id: str, grace_ms: int) -> NewKey:
+        """A new key with the same settings; the old one ends after the grace period."""
+        if not 0 <= grace_ms <= _LONGEST_GRACE_MS:
+            raise OperationError(f"The grace period is at most {_LONGEST_GRACE_MS // _DAY_MS} days.")
+        await self._gateway.check_pepper()
+        key = keys.new_key()
+
+        def successor(old: Key) -> StoredKey:
+            new = replace(old, id=ids.new_id("key"), prefix=keys.shown(key), created_at=_now())
+            details = {"successor": new.id, "grace_ms": grace_ms}
+            entry = Entry(old.project_id, self._actor, "key.rotate", old.id, details=details)
+            return StoredKey(new, self._digest(key), entry)
+
+        found = await self._keys.rotate(key_id, grace_ms, successor)
+        if found is None:
+            raise _no_key(key_id)
+        return NewKey(found.id, found.project, key)
+
+    async def revoke_key(self, key_id: str) -> None:
+        """End a key's validity, in every process within seconds; what runs already goes on."""
+
+        def told(key: Key) -> Entry:
+            return Entry(key.project_id, self._actor, "key.revoke", key.id)
+
+        if not await self._keys.revoke(key_id, told):
+            raise _no_key(key_id)
+
+    async def identify(self, key: str) -> Identity:
+        """Whose key this is, valid or not; the key itself is neither stored nor logged."""
+        if not keys.is_key(key):
+            raise OperationError("This is no key of an Interactions Gateway.")
+        await self._gateway.check_pepper()
+        found = await self._keys.identify(self._digest(key))
+        if found is None:
+            raise Absent("This key was not made here.")
+        names = (field for field in Identity.__slots__ if field != "state")
+        return Identity(state=_state(found), **{name: getattr(found, name) for name in names})
+
+    def _digest(self, key: str) -> bytes:
+        return keys.digest(pepper.load(self._settings), key)
+
+    def _changed(self, action: str, project_id: str, before: T, after: T) -> Entry:
+        old, new = _told(before), _told(after)
+        names = [name for name in new if old[name] != new[name]]
+        details = {
+            "before": {name: old[name] for name in names},
+            "after": {name: new[name] for name in names},
+        }
+        return Entry(project_id, self._actor, action, before.id, details=details)
+
+
+def _with(readers: Mapping[str, Callable[[Any, Any], Any]], record: T, given: Json) -> T:
+    """The record with these fields changed. Raises OperationError."""
+    for name in given:
+        if name not in readers:
+            raise OperationError(f"There is no field '{name}' to be set.")
+    try:
+        values = {name: readers[name](getattr(record, name), value) for name, value in given.items()}
+    except policies.Unreadable as error:
+        raise OperationError(str(error)) from None
+    return replace(record, **values)
+
+
+def _name(name: Any) -> str:
+    _check_name("key", name)
+    return str(name)
+
+
+def _owner(_before: str | None, owner: Any) -> str | None:
+    if owner is not None and not _is_text(owner, _LONGEST_OWNER):
+        raise OperationError(f"An owner has 1 to {_LONGEST_OWNER} printable characters.")
+    return owner or None
+
+
+def _labels(before: Mapping[str, str], changes: Any) -> dict[str, str]:
+    if not isinstance(changes, dict):
+        raise OperationError("Labels are names with values.")
+    for name, value in changes.items():
+        if not _is_text(name, _LONGEST_LABEL) or not (value is None or _is_text(value, _LONGEST_LABEL)):
+            raise OperationError(f"The name and the value of a label have 1 to {_LONGEST_LABEL} characters.")
+    labels = {name: value for name, value in {**before, **changes}.items() if value is not None}
+    if len(labels) > _MOST_LABELS:
+        raise OperationError(f"There are at most {_MOST_LABELS} labels.")
+    return labels
+
+
+def _policy(before: policies.Policy, changes: Any) -> policies.Policy:
+    if not isinstance(changes, dict):
+        raise OperationError("A policy is an object.")
+    return policies.changed(before, changes)
+
+
+def _number(least: int, most: int, what: str, _before: int | None, value: Any) -> int | None:
+    if value is not None and (type(value) is not int or not least <= value <= most):
+        raise OperationError(f"{what} is a whole number from {least} to {most}.")
+    return value if value is None else int(value)
+
+
+def _expiry(before: int | None, value: Any) -> int | None:
+    found = _number(0, _LATEST_MS, "An expiry, in milliseconds since 1970,", before, value)
+    if found is not None and found <= _now():
+        raise OperationError("A key cannot expire in the past: revoke it.")
+    return found
+
+
+_PROJECT_FIELDS: Mapping[str, Callable[[Any, Any], Any]] = MappingProxyType(
+    {
+        "owner": _owner,
+        "labels": _labels,
+        "retention_days": partial(_number, 0, 36_500, "The retention in days"),
+        "policy": _policy,
+    }
+)
+_KEY_FIELDS: Mapping[str, Callable[[Any, Any], Any]] = MappingProxyType(
+    {
+        "name": lambda _before, name: _name(name),
+        "owner": _owner,
+        "labels": _labels,
+        "expires_at": _expiry,
+        "policy": _policy,
+    }
+)
+
+
+def _told(record: Project | Key) -> Json:
+    """What the audit log is told of a project or a key: what can be set."""
+    told: Json = {
+        "name": record.name,
+        "owner": record.owner,
+        "labels": dict(record.labels),
+        "policy": policies.written(record.policy),
+    }
+    if isinstance(record, Project):
+        return {**told, "retention_days": record.retention_days}
+    return {**told, "expires_at": record.expires_at}
+
+
+def _state(key: Key) -> str:
+    if key.revoked_at is not None:
+        return "revoked"
+    return "expired" if key.expires_at is not None and key.expires_at <= _now() else "valid"
+
+
+def _check_name(what: str, name: Any) -> None:
+    if not _is_text(name, 100):
+        raise OperationError(f"The name of a {what} has 1 to 100 printable characters.")
+
+
+def _is_text(value: Any, longest: int) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= longest and value.isprintable()
+
+
+def _no_key(key_id: str) -> Absent:
+    return Absent(f"There is no valid key '{key_id}'.")
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,136 @@
+"""The rest of the API: /models, /files, /cachedContents, /batches, ... at the project's upstream.
+
+What happens beside passing on stands in the line of the allow-list (app/wire/resources.py). Where
+callers bring their own keys, everything is passed on as it is.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from starlette.routing import BaseRoute, Route
+from starlette.types import Message, Receive, Scope, Send
+
+from app import ids, log
+from app.api import exchange, owned, relay
+from app.api.asking import Asking, Front
+from app.api.errors import Endpoint
+from app.api.metering import METERED, Meter
+from app.auth.caller import Caller
+from app.core import status
+from app.errors import ApiError
+from app.runs.accounts import Call, Size
+from app.wire import resources
+from app.wire.resources import Kind
+
+_EFFECTS: Mapping[str, Callable[[Front, Asking, Kind, Send], Awaitable[None]]] = MappingProxyType(
+    {
+        "lists": owned.lists,
+        "makes": owned.makes,
+        "renews": owned.renews,
+        "removes": owned.removes,
+        "yields": owned.yields,
+        "mixes": owned.mixes,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardRoutes:
+    """The routes, with everything they need."""
+
+    front: Front
+
+    def routes(self) -> list[BaseRoute]:
+        """One for each collection under every version of the path."""
+        return [
+            Route(f"/{version}/{collection}{{rest:path}}", Endpoint(self.forward, "forward"))
+            for version in resources.VERSIONS
+            for collection in resources.COLLECTIONS
+        ]
+
+    async def forward(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Understand the request, then do what its line says."""
+        asking = await self.front.understand(scope, receive)
+        line = asking.call.route
+        facts = {"method": line.method, "path": line.path, "upstream": asking.account.forwarder.name}
+        async with logged(send, asking.account.caller, **facts) as sending:
+            effect = _EFFECTS.get(line.effect) if self.front.ownership.enforced else None
+            if line.method == "POST" and _method(asking.call) in METERED:
+                work: Awaitable[None] = _metered(self.front, asking, sending)
+            elif effect is None or line.kind is None:
+                work = _passed_on(asking, sending)
+            else:
+                work = effect(self.front, asking, line.kind, sending)
+            if effect is None or line.method == "GET":
+                await exchange.unless_gone(receive, asyncio.ensure_future(work))
+            else:  # what it makes is written down, also when nobody waits for it any more
+                await work
+
+
+@contextlib.asynccontextmanager
+async def logged(send: Send, caller: Caller, **facts: str) -> AsyncIterator[Send]:
+    """`send`, with one line in the log when the exchange is over."""
+    began, status = time.monotonic(), 0
+
+    async def sending(message: Message) -> None:
+        nonlocal status
+        status = message.get("status", status)
+        await send(message)
+
+    try:
+        yield sending
+    except ApiError as error:
+        status = error.status
+        raise
+    finally:
+        ms = int((time.monotonic() - began) * 1000)
+        log.event(logging.INFO, "forwarded", project=caller.project_id, **facts, status=status, ms=ms)
+
+
+async def _metered(front: Front, asking: Asking, send: Send) -> None:
+    """A call that costs something: within limits and budgets, and into the ledger."""
+    call, accounts = _call(asking), front.accounts
+    async with front.permits.of_call(asking.account.caller, call.size) as permit:
+        await accounts.reserve(call, front.settings.limits.request_seconds)
+        meter, ending = Meter(), status.FAILED
+        try:
+            async with asking.send(asking.body) as answer:
+                await relay.pass_on(send, dataclasses.replace(answer, chunks=meter.over(answer.chunks)))
+            ending = status.COMPLETED if meter.ended else status.FAILED
+        except asyncio.CancelledError:
+            ending = status.CANCELLED
+            raise
+        finally:
+            used = meter.usage()
+            accounts.settle(call, ending, used)
+            front.permits.correct(permit, used.total_tokens)
+
+
+def _call(asking: Asking) -> Call:
+    account, call = asking.account, asking.call
+    config = asking.fields.get("generationConfig")
+    most = config.get("maxOutputTokens") if isinstance(config, dict) else None
+    return Call(
+        id=ids.new_id("call"),
+        project_id=account.caller.project_id,
+        key_id=account.caller.key_id,
+        kind=_method(call),
+        upstream=account.forwarder.name,
+        credential=account.credential.fingerprint or None,
+        size=Size(call.model or call.own, len(asking.body or b""), most),
+    )
+
+
+def _method(call: resources.Call) -> str:
+    return call.target.rpartition(":")[2]
+
+
+async def _passed_on(asking: Asking, send: Send) -> None:
+    async with asking.send(asking.body) as answer:
+        await relay.pass_on(send, answer)

@@ -1,0 +1,79 @@
+"""Permits: a call may be made when it is within the rate limits of its key and its project.
+
+What has no limits, which is most, costs a look at three numbers.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from app.auth.caller import Caller
+from app.auth.quota import Permit, Quota
+from app.core import usage
+from app.core.model import Request
+from app.core.quota import Scope
+from app.runs.accounts import Accounts, Size, size_of
+from app.runs.run import Run
+
+
+class Permits:
+    """Gives permits, and takes them back when calls have ended."""
+
+    def __init__(self, quota: Quota, accounts: Accounts) -> None:
+        self._quota = quota
+        self._accounts = accounts
+        self._corrections: set[asyncio.Task[None]] = set()
+
+    @contextlib.asynccontextmanager
+    async def of_run(self, caller: Caller, request: Request, body: bytes) -> AsyncIterator[Permit | None]:
+        """A permit for a run, given back if the body of the `with` fails to begin it.
+
+        None where there are no limits. Raises ApiError (429).
+        """
+        permit = await self._admitted(caller, size_of(request, len(body)))
+        try:
+            yield permit
+        except BaseException:
+            if permit is not None:
+                await permit.give_back()
+            raise
+
+    def keep(self, permit: Permit | None, run: Run | None) -> None:
+        """A run has begun, and keeps the permit to its end. One in the queue is counted by the database."""
+        if permit is None:
+            return
+        if run is None:
+            permit.leave()
+        else:
+            run.finished.add_done_callback(lambda _: self._ended(permit, run))
+
+    @contextlib.asynccontextmanager
+    async def of_call(self, caller: Caller, size: Size) -> AsyncIterator[Permit | None]:
+        """A permit for a forwarded call, which is over at the end of the `with`. Raises ApiError (429)."""
+        permit = await self._admitted(caller, size)
+        try:
+            yield permit
+        finally:
+            if permit is not None:
+                permit.leave()
+
+    def correct(self, permit: Permit | None, tokens: int) -> None:
+        """Say what a call has used, once that is known."""
+        if permit is not None and permit.taken:
+            task = asyncio.create_task(permit.settle(tokens))
+            self._corrections.add(task)
+            task.add_done_callback(self._corrections.discard)
+
+    async def _admitted(self, caller: Caller, size: Size) -> Permit | None:
+        rules = caller.policy
+        if rules.rpm is None and rules.tpm is None and rules.concurrent is None:
+            return None
+        scopes = [Scope(caller.project_policy, caller.project_id)]
+        if caller.key_id is not None:
+            scopes.append(Scope(caller.key_policy, caller.project_id, caller.key_id))
+        limited = [scope for scope in scopes if scope.limited]
+        return await self._quota.admit(limited, self._accounts.estimate(size).tokens)
+
+    def _ended(self, permit: Permit, run: Run) -> None:
+        permit.leave()
+        self.correct(permit, usage.of_interaction(run.fold.details.get("usage")).total_tokens)

@@ -1,0 +1,76 @@
+"""Budgets: how much a project or a key may spend, and what a call is taken to cost beforehand."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from app.core.prices import Prices
+from app.core.usage import Usage
+
+DAY, MONTH, TOTAL = "day", "month", "total"
+PERIODS = (DAY, MONTH, TOTAL)
+MONEY, TOKENS = "money", "tokens"
+UNITS = (MONEY, TOKENS)
+THRESHOLDS = (50, 80, 100)
+"""Percent of a budget at which somebody is told."""
+
+_BYTES_PER_TOKEN = 4
+_CONTEXT = 1_000_000
+"""No model reads more: what an input that is mostly a picture in base64 is taken for at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """An amount for each period, of tokens or of millionths of a dollar; of the whole project, or one key.
+
+    A hard one refuses calls that may not fit; a soft one only tells.
+    """
+
+    id: str
+    project_id: str
+    key_id: str | None
+    period: str
+    unit: str
+    amount: int
+    hard: bool
+    alert_url: str | None
+    created_at: int
+
+    def takes(self, bill: "Bill") -> int | None:
+        """What a call takes from this budget; None where its cost is not known."""
+        return bill.tokens if self.unit == TOKENS else bill.cost
+
+    def shown(self) -> str:
+        """The budget as a client is told of it."""
+        owner = "project" if self.key_id is None else "key"
+        period = {DAY: "daily ", MONTH: "monthly ", TOTAL: ""}[self.period]
+        return f"the {owner}'s {period}budget of {shown(self.unit, self.amount)} ({self.id})"
+
+
+class Bill(NamedTuple):
+    """What a call takes, or may take; `cost` is None for a model without a price."""
+
+    tokens: int
+    cost: int | None
+
+
+def shown(unit: str, amount: int) -> str:
+    """An amount, for people."""
+    if unit == TOKENS:
+        return f"{amount} tokens"
+    dollars, rest = divmod(amount, 1_000_000)
+    return f"${dollars}.{rest:06}".rstrip("0").ljust(len(f"${dollars}.00"), "0")
+
+
+def estimate(prices: Prices, model: str | None, day: int, size: int, most_output: object) -> Bill:
+    """What a call may take that sends `size` bytes and asks for no more output than this, if it says."""
+    made = most_output if isinstance(most_output, int) and most_output > 0 else prices.default_output
+    given = min(size // _BYTES_PER_TOKEN + 1, _CONTEXT)
+    usage = Usage(
+        input_tokens=given, output_tokens=min(made, _CONTEXT), total_tokens=given + min(made, _CONTEXT)
+    )
+    return Bill(usage.total_tokens, prices.cost(model, usage, day))
+
+
+def crossed(amount: int, spent: int, told: int) -> tuple[int, ...]:
+    """The thresholds that have been reached and not been told of; `told` is the highest that was."""
+    return tuple(each for each in THRESHOLDS if told < each and spent * 100 >= amount * each)

@@ -1,0 +1,22 @@
+"""A question about a project's interactions: which, how many, and after which."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """All given conditions hold; times are epoch milliseconds, `since` included, `until` not.
+
+    `after` is the (created_at, id) of the last interaction of the page before: a position, not an
+    offset, so that what is created meanwhile shifts nothing.
+    """
+
+    limit: int
+    after: tuple[int, str] | None = None
+    model: str | None = None
+    agent: str | None = None
+    status: str | None = None
+    parent_id: str | None = None
+    labels: tuple[tuple[str, str], ...] = ()
+    since: int | None = None
+    until: int | None = None

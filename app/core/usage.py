@@ -1,0 +1,125 @@
+"""Usage: what a call has used, from whatever an upstream says of it.
+
+Upstreams forget it, and some exaggerate: what is kept is never negative, and never absurd.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+MOST = 1_000_000_000
+"""More tokens than any call has."""
+
+_MODALITIES = frozenset({"text", "image", "audio", "video", "document"})
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens by kind. What was cached is a part of the input; thoughts are no part of the output.
+
+    `modalities` has those of input, cached and output once more, as far as the upstream told them.
+    """
+
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    thought_tokens: int = 0
+    tool_use_tokens: int = 0
+    total_tokens: int = 0
+    grounding_calls: int = 0
+    modalities: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+
+NOTHING = Usage()
+
+
+def of_interaction(said: object) -> Usage:
+    """Of the `usage` object of an interaction."""
+    if not isinstance(said, dict):
+        return NOTHING
+    return _usage(
+        {
+            kind: said.get(f"total_{kind}_tokens")
+            for kind in ("input", "cached", "output", "thought", "tool_use")
+        },
+        said.get("total_tokens"),
+        sum(_count(each.get("count")) for each in _objects(said.get("grounding_tool_count"))),
+        {
+            kind: _by_modality(said.get(f"{kind}_tokens_by_modality"), "tokens")
+            for kind in ("input", "cached", "output")
+        },
+    )
+
+
+def of_generate_content(said: object, searches: int = 0) -> Usage:
+    """Of the `usageMetadata` of generateContent and its like; the calls of grounding stand elsewhere."""
+    if not isinstance(said, dict):
+        return NOTHING if not searches else Usage(grounding_calls=_count(searches))
+    names = {
+        "input": "promptTokenCount",
+        "cached": "cachedContentTokenCount",
+        "output": "candidatesTokenCount",
+        "thought": "thoughtsTokenCount",
+        "tool_use": "toolUsePromptTokenCount",
+    }
+    details = {
+        "input": "promptTokensDetails",
+        "cached": "cacheTokensDetails",
+        "output": "candidatesTokensDetails",
+    }
+    return _usage(
+        {kind: said.get(name) for kind, name in names.items()},
+        said.get("totalTokenCount"),
+        searches,
+        {kind: _by_modality(said.get(name), "tokenCount") for kind, name in details.items()},
+    )
+
+
+def searches_of(answer: object) -> int:
+    """How often the answer of generateContent says that it searched."""
+    candidates = answer.get("candidates") if isinstance(answer, dict) else None
+    found = (each.get("groundingMetadata") for each in _objects(candidates))
+    queries = (each.get("webSearchQueries") for each in found if isinstance(each, dict))
+    return sum(len(each) for each in queries if isinstance(each, list))
+
+
+def _usage(
+    said: Mapping[str, object], total: object, grounding: int, modalities: Mapping[str, Mapping[str, int]]
+) -> Usage:
+    tokens = {kind: _count(number) for kind, number in said.items()}
+    tokens["cached"] = min(tokens["cached"], tokens["input"])
+    return Usage(
+        input_tokens=tokens["input"],
+        cached_tokens=tokens["cached"],
+        output_tokens=tokens["output"],
+        thought_tokens=tokens["thought"],
+        tool_use_tokens=tokens["tool_use"],
+        total_tokens=_count(total) or min(MOST, sum(tokens.values()) - tokens["cached"]),
+        grounding_calls=min(grounding, 1_000_000),
+        modalities={kind: found for kind, found in modalities.items() if found},
+    )
+
+
+def _count(said: object) -> int:
+    """A count as it may be: a number from 0 to MOST."""
+    if isinstance(said, bool) or not isinstance(said, int | float):
+        return 0
+    if not said > 0:  # also what is not a number at all
+        return 0
+    return int(min(said, MOST))
+
+
+def _by_modality(said: object, field_name: str) -> Mapping[str, int]:
+    """The tokens of the modalities that this version knows; of others only the sum is."""
+    found: dict[str, int] = {}
+    for each in _objects(said):
+        name = str(each.get("modality")).lower()
+        if name in _MODALITIES and (count := _count(each.get(field_name))):
+            found[name] = min(MOST, found.get(name, 0) + count)
+    return found
+
+
+def _objects(said: object) -> Iterator[dict[str, Any]]:
+    for each in said if isinstance(said, list) else []:
+        if isinstance(each, dict):
+            yield each

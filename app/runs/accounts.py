@@ -1,0 +1,198 @@
+"""Accounts: what calls may cost is reserved before, and what they did cost is written with their end.
+
+Projects without a budget reserve nothing; which ones have a budget is asked every few seconds.
+"""
+
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from app.core import budget, usage
+from app.core.budget import Bill
+from app.core.model import Interaction, Request
+from app.core.prices import Prices
+from app.core.usage import Usage
+from app.errors import ApiError, FailedPrecondition, Unavailable
+from app.runs.run import Run
+from app.store.budgets import Ask, Budgets, Refusal
+from app.store.ledger import Charge, Ledger
+from app.store.records import FIRST_ATTEMPT, NewInteraction
+
+RUN = "interaction"
+"""The kind of a run's call; that of a forwarded one is the method's name."""
+
+_DAY_MS = 86_400_000
+_PRICES_KNOWN = 1024
+_ORPHANED_MS = 300_000
+"""A run's reservation may be without its row for so long; from then on the row tells whether it runs."""
+
+
+class Size(NamedTuple):
+    """What can be said beforehand of what a call will take."""
+
+    model: str | None
+    bytes_in: int
+    most_output: object
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A forwarded call: who makes it, which method it is, and where it goes."""
+
+    id: str
+    project_id: str
+    key_id: str | None
+    kind: str
+    upstream: str
+    credential: str | None
+    size: Size
+
+
+class Accounts:
+    """Reserves and settles. `refresh` is how many seconds a new budget may take to be noticed."""
+
+    def __init__(self, budgets: Budgets, ledger: Ledger, prices: Prices, refresh: float) -> None:
+        self._budgets = budgets
+        self._ledger = ledger
+        self._prices = prices
+        self._price = lru_cache(_PRICES_KNOWN)(prices.find)  # which is a look at every line of the table
+        self._refresh = refresh
+        self._budgeted: frozenset[str] | None = None
+        self._stale_at = 0.0
+
+    def estimate(self, size: Size) -> Bill:
+        """What a call may take."""
+        return budget.estimate(self._prices, size.model, _today(), size.bytes_in, size.most_output)
+
+    @contextlib.asynccontextmanager
+    async def run_reserved(self, new: NewInteraction, request: Request) -> AsyncIterator[None]:
+        """Reserve what a run may take, and give it back if the body of the `with` fails to begin it.
+
+        Raises ApiError (402) when a hard budget has no room for it.
+        """
+        if not await self._has_budget(new.project_id):
+            yield
+            return
+        bill = self.estimate(size_of(request, new.history_bytes))
+        await self._reserve(Ask(new.id, new.project_id, new.key_id, bill, _ORPHANED_MS), request.target)
+        try:
+            yield
+        except BaseException:
+            self._budgets.release(new.id)
+            raise
+
+    async def reserve(self, call: Call, seconds: float) -> None:
+        """Reserve what a forwarded call may take, which has ended after so many seconds. Raises as above."""
+        if await self._has_budget(call.project_id):
+            bill = self.estimate(call.size)
+            ask = Ask(call.id, call.project_id, call.key_id, bill, int(seconds * 1000) + _ORPHANED_MS)
+            await self._reserve(ask, call.size.model or "")
+
+    def charge(self, run: Run, ended: Interaction) -> Charge:
+        """What is written of a run, in the transaction that ends it."""
+        job, used = run.job, usage.of_interaction(run.fold.details.get("usage"))
+        model = job.model or job.agent
+        return Charge(
+            call_id=job.id,
+            project_id=job.project_id,
+            key_id=job.key_id,
+            kind=RUN,
+            upstream=job.upstream,
+            credential=job.credential,
+            model=model,
+            status=ended.status,
+            usage=used,
+            labels=_labels(run.request.options.get("labels")),
+            cost=self._cost(model, used),
+            reserved=run.attempt > FIRST_ATTEMPT or self._counts(job.project_id),
+        )
+
+    def ended(self, charge: Charge) -> None:
+        """A charge is on its way into the ledger: count it in its budgets soon."""
+        if charge.reserved:
+            self._budgets.tally(charge.project_id)
+
+    def abandon(self, charge: Charge) -> None:
+        """A lost run: another process has it, and writes its charge; or it is deleted, and this one does."""
+        self._ledger.abandon(charge)
+        self.ended(charge)
+
+    def settle(self, call: Call, status: str, used: Usage) -> None:
+        """Write what a forwarded call did cost. It happens whether or not anybody waits for it."""
+        charge = Charge(
+            call_id=call.id,
+            project_id=call.project_id,
+            key_id=call.key_id,
+            kind=call.kind,
+            upstream=call.upstream,
+            credential=call.credential,
+            model=call.size.model,
+            status=status,
+            usage=used,
+            labels={},
+            cost=self._cost(call.size.model, used),
+            reserved=self._counts(call.project_id),
+        )
+        self._ledger.write(charge)
+        self.ended(charge)
+
+    @property
+    def chores(self) -> tuple[Callable[[], Awaitable[bool]], ...]:
+        """What a sweep has to do: add up for reports, give up what nobody settles, catch up."""
+        return self._ledger.roll_up, self._budgets.expire, self._catch_up
+
+    async def _catch_up(self) -> bool:
+        """Count in budgets what a process has settled that died before counting it."""
+        for project_id in await self._budgets.untallied():
+            await self._budgets.tally(project_id)
+        return False
+
+    def _cost(self, model: str | None, used: Usage) -> int | None:
+        price = self._price(model or "", _today())
+        return price.cost(used) if price is not None else None
+
+    def _counts(self, project_id: str) -> bool:
+        return self._budgeted is None or project_id in self._budgeted
+
+    async def _has_budget(self, project_id: str) -> bool:
+        if time.monotonic() >= self._stale_at:
+            self._stale_at = time.monotonic() + self._refresh  # the others go on with what is known
+            with contextlib.suppress(Unavailable):  # what is known still holds; reserving would fail
+                self._budgeted = await self._budgets.projects()
+        if self._budgeted is None:  # another request asks for the first time just now, or has failed
+            self._budgeted = await self._budgets.projects()
+        return project_id in self._budgeted
+
+    async def _reserve(self, ask: Ask, model: str) -> None:
+        if refusal := await self._budgets.reserve(ask):
+            raise _refused(refusal, ask.bill, model)
+
+
+def size_of(request: Request, history_bytes: int) -> Size:
+    """What can be said of a run beforehand; its history includes its own input."""
+    config = request.options.get("generation_config")
+    most = config.get("max_output_tokens") if isinstance(config, dict) else None
+    return Size(request.target, history_bytes, most)
+
+
+def _refused(refusal: Refusal, bill: Bill, model: str) -> ApiError:
+    """402, which SDKs do not send again: it would be refused again, until the period is over."""
+    what = refusal.budget
+    if refusal.left is None:
+        text = f"There is no price for '{model}', so {what.shown()} cannot be kept with it."
+        return FailedPrecondition(text)
+    taken = budget.shown(what.unit, what.takes(bill) or 0)
+    left = budget.shown(what.unit, refusal.left)
+    text = f"This call may take up to {taken}, and {what.shown()} has {left} left."
+    return ApiError(text, status=402, code="payment_required")
+
+
+def _labels(given: Any) -> Mapping[str, str]:
+    return given if isinstance(given, dict) else {}
+
+
+def _today() -> int:
+    return time.time_ns() // 1_000_000 // _DAY_MS

@@ -1,0 +1,66 @@
+"""The sealer: of all processes one at a time chains what the audit log has got.
+
+A record waits for its hash about a second. A chain whose end is not what was signed is left alone,
+so that nothing that was done to it is covered up: what it gets stays unsealed, and the log says so.
+"""
+
+import asyncio
+import logging
+import random
+
+from app import log
+from app.errors import ApiError
+from app.store.audit import Audit, Sealing
+from app.store.leases import Leases
+
+SEAL = "seal"
+"""The name of the lease."""
+
+_EVERY = 1.0
+_LEASE_MS = 30_000
+_PAUSE = 0.005
+
+
+class Sealer:
+    """A loop that seals what is new about every second; `secret` signs the heads of the chains."""
+
+    def __init__(self, audit: Audit, leases: Leases, owner: str, secret: bytes) -> None:
+        self._audit = audit
+        self._leases = leases
+        self._owner = owner
+        self._secret = secret
+        self._told: set[str] = set()
+
+    async def run(self) -> None:
+        """Seal until cancelled; whatever goes wrong is tried again."""
+        while True:
+            await asyncio.sleep(_EVERY * random.uniform(0.5, 1.5))  # noqa: S311 - spreads replicas
+            try:
+                await self.seal()
+            except ApiError as error:
+                log.event(logging.WARNING, "the audit log was not sealed", reason=error.message)
+            except Exception:  # noqa: BLE001 - the next round must come
+                log.logger().exception("sealing the audit log failed in a way nobody foresaw")
+
+    async def seal(self) -> int:
+        """Seal everything that waits, unless another process does; how many records."""
+        count, broken = 0, list[str]()
+        while projects := await self._audit.unsealed(broken):
+            if not await self._leases.take(SEAL, self._owner, _LEASE_MS):
+                return count
+            for project_id in projects:
+                sealed = await self._audit.seal(Sealing(project_id, SEAL, self._owner, self._secret))
+                if sealed is None:
+                    broken.append(project_id)
+                    self._tell(project_id)
+                count += sealed or 0
+            await asyncio.sleep(_PAUSE)  # between two batches others write
+        if count:
+            await self._leases.done(SEAL, self._owner)
+        return count
+
+    def _tell(self, project_id: str) -> None:
+        if project_id not in self._told:
+            self._told.add(project_id)
+            text = "the audit log has been tampered with: see `gateway audit verify`"
+            log.event(logging.ERROR, text, project=project_id)

@@ -1,0 +1,182 @@
+"""Interactions as resources: read, continue, delete.
+
+Every statement names the project, here and not in the caller: a foreign row is an absent row.
+"""
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Select, and_, bindparam, delete, literal, select
+
+from app.core.audit import Entry
+from app.core.chain import Link
+from app.core.model import Interaction
+from app.store.audit import append
+from app.store.clock import now
+from app.store.database import Database
+from app.store.erasure import follow
+from app.store.holds import held, settle
+from app.store.leftovers import ERASED
+from app.store.schema import interactions
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """What must be known of an interaction before it is continued."""
+
+    id: str
+    root_id: str
+    status: str
+    depth: int
+    history_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """How far an interaction is; `last_seq` is 0 while it runs, and when its events were not kept."""
+
+    status: str
+    last_seq: int
+    followed: bool
+
+
+class Held(Exception):
+    """The interaction exists, and must not be deleted."""
+
+
+class Interactions:
+    """Reads and deletes stored interactions."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def delete(self, project_id: str, interaction_id: str, entry: Entry | None = None) -> bool:
+        """Erase an interaction with everything of it; False when there is none. Raises Held.
+
+        With `entry`, the audit log tells of it in the same transaction.
+        """
+        ending = await self._database.write(_delete, _Deletion(project_id, interaction_id, entry))
+        if ending is _Ending.HELD:
+            raise Held(interaction_id)
+        return ending is _Ending.GONE
+
+    async def get(self, project_id: str, interaction_id: str) -> Interaction | None:
+        """The interaction, unless it is absent, foreign, expired or was not to be stored."""
+        query = _visible(_RESOURCE, project_id).where(interactions.c.id == interaction_id)
+        row = await self._database.read(lambda connection: connection.execute(query).first())
+        return interaction(row._asdict()) if row is not None else None
+
+    async def newest(self, project_id: str, limit: int) -> list[Interaction]:
+        """The newest interactions of a project, newest first."""
+        query = (
+            _visible(_RESOURCE, project_id)
+            .order_by(interactions.c.created_at.desc(), interactions.c.id.desc())
+            .limit(limit)
+        )
+        rows = await self._database.read(lambda connection: connection.execute(query).all())
+        return [interaction(row._asdict()) for row in rows]
+
+    async def parent(self, project_id: str, interaction_id: str) -> Parent | None:
+        """The interaction as a parent: how it ended and how long its history is."""
+        query = _visible(_PARENT, project_id).where(interactions.c.id == interaction_id)
+        row = await self._database.read(lambda connection: connection.execute(query).first())
+        return Parent(*row) if row is not None else None
+
+    async def reached(self, project_id: str, interaction_id: str) -> Reached | None:
+        """How far the interaction is, without reading what is in it."""
+        query = _visible(_REACHED, project_id).where(interactions.c.id == interaction_id)
+        row = await self._database.read(lambda connection: connection.execute(query).first())
+        return Reached(*row) if row is not None else None
+
+    async def runs(self, project_id: str, interaction_id: str) -> bool:
+        """Whether an interaction runs, or waits to, be it stored or not."""
+        query = select(interactions.c.id).where(
+            interactions.c.id == interaction_id,
+            interactions.c.project_id == project_id,
+            interactions.c.lease_until.is_not(None),
+        )
+        return await self._database.read(lambda connection: connection.execute(query).first()) is not None
+
+    async def chain(self, project_id: str, interaction_id: str) -> list[Link]:
+        """The interaction and its ancestors, root first, as far up as they still exist.
+
+        Ancestors count even when they have expired: a conversation in use keeps its context.
+        """
+        query = _chain(project_id, interaction_id)
+        rows = await self._database.read(lambda connection: connection.execute(query).all())
+        return [Link(*row) for row in rows]
+
+
+_RESOURCE = select(*(interactions.c[name] for name in Interaction.__slots__))
+_REACHED = select(*(interactions.c[name] for name in Reached.__slots__))
+_PARENT = select(*(interactions.c[name] for name in Parent.__slots__))
+
+
+def _visible(query: Select[Any], project_id: str) -> Select[Any]:
+    return query.where(
+        interactions.c.project_id == project_id,
+        interactions.c.store,
+        interactions.c.expires_at > now(),
+    )
+
+
+def interaction(fields: dict[str, Any]) -> Interaction:
+    """The interaction of these columns: what is not written yet, or was not to be kept, is empty."""
+    for name, empty in (("options", b"{}"), ("input", b"[]"), ("output", b"[]"), ("details", b"{}")):
+        fields[name] = fields[name] or empty
+    return Interaction(**fields)
+
+
+def _chain(project_id: str, interaction_id: str) -> Select[Any]:
+    """A recursion over the parent ids: linear in the chain, however many children a link has."""
+    first = select(interactions.c.id, interactions.c.parent_id).where(
+        interactions.c.id == interaction_id, interactions.c.project_id == project_id
+    )
+    links = first.cte("links", recursive=True)
+    above = select(interactions.c.id, interactions.c.parent_id).join(
+        links, and_(interactions.c.id == links.c.parent_id, interactions.c.project_id == project_id)
+    )
+    links = links.union_all(above)
+    return (
+        select(*(interactions.c[name] for name in Link.__slots__))
+        .join(links, links.c.id == interactions.c.id)
+        .order_by(interactions.c.depth)
+    )
+
+
+class _Deletion(NamedTuple):
+    project_id: str
+    interaction_id: str
+    entry: Entry | None
+
+
+class _Ending(enum.Enum):
+    GONE, ABSENT, HELD = range(3)
+
+
+_ONE = (
+    interactions.c.project_id == bindparam("owner_project"),
+    interactions.c.id == bindparam("interaction"),
+    interactions.c.store,
+    interactions.c.expires_at > now(),
+)
+_DELETE = delete(interactions).where(*_ONE, ~held(interactions)).returning(*ERASED)
+_THERE = select(interactions.c.id).where(*_ONE)
+
+
+def _delete(connection: Connection, batch: Sequence[_Deletion]) -> Sequence[_Ending]:
+    return [_deleted(connection, one) for one in batch]
+
+
+def _deleted(connection: Connection, one: _Deletion) -> _Ending:
+    """Erase one here; what others keep of it, or have yet to be told of it, in the same transaction."""
+    settle(connection, select(literal(one.project_id)))
+    chosen = {"owner_project": one.project_id, "interaction": one.interaction_id}
+    gone = connection.execute(_DELETE, chosen).all()
+    follow(connection, gone)
+    if gone:
+        append(connection, [one.entry] if one.entry else [])
+        return _Ending.GONE
+    return _Ending.HELD if connection.execute(_THERE, chosen).first() is not None else _Ending.ABSENT

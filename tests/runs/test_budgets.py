@@ -1,0 +1,284 @@
+"""Budgets, ledger and rate limits on real gateways: every end of a call is one row, and settled once."""
+
+import asyncio
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import GatewayFactory
+from tests.support.client import Client
+from tests.support.gateway import Gateway
+from tests.support.records import Records
+from tests.support.upstream import Pause, ScriptedUpstream, answer, head, sse, text_events
+
+PRICES = """
+default_output = 100
+
+[[prices]]
+models = ["test-*"]
+since = 2020-01-01
+input = 1.00
+output = 10.00
+"""
+
+
+@pytest.fixture
+def prices(tmp_path: Path) -> str:
+    """A price table in which a token of input costs a millionth of a dollar, one of output ten."""
+    path = tmp_path / "prices.toml"
+    path.write_text(PRICES)
+    return str(path)
+
+
+@pytest.fixture
+def priced(start_gateway: GatewayFactory, prices: str):
+    """A gateway with these prices that notices budgets at once."""
+
+    def start(upstream: str | None = None, **settings: str) -> Gateway:
+        usual = {
+            "GATEWAY_PRICES": prices,
+            "GATEWAY_KEY_CACHE_SECONDS": "0",
+            "GATEWAY_RETENTION__SWEEP_SECONDS": "0.3",
+        }
+        return start_gateway(upstream, **(usual | settings))
+
+    return start
+
+
+def set_budget(
+    gateway: Gateway, *more: str, project: str = "default", period: str = "total"
+) -> dict[str, Any]:
+    assert gateway.key
+    made = gateway.run("budgets", "set", "--project", project, "--period", period, *more, "--json")
+    assert made.returncode == 0, made.stderr
+    return dict(json.loads(made.stdout))
+
+
+def levels(gateway: Gateway) -> list[dict[str, Any]]:
+    listed = gateway.run("budgets", "list", "--json")
+    assert listed.returncode == 0, listed.stderr
+    return list(json.loads(listed.stdout))
+
+
+def settled(gateway: Gateway) -> dict[str, Any]:
+    """The only budget, once nothing is reserved of it any more and all is added."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        with Records(gateway.database_url) as records:
+            open_ = records.rows("SELECT count(*) FROM reservations")[0][0]
+        if not open_:
+            break
+        time.sleep(0.1)
+    return levels(gateway)[0]
+
+
+def ledger(gateway: Gateway, count: int = 1) -> list[dict[str, Any]]:
+    names = (
+        "call_id",
+        "kind",
+        "model",
+        "status",
+        "input_tokens",
+        "output_tokens",
+        "total_tokens",
+        "cost",
+        "labels",
+    )
+    deadline = time.monotonic() + 15
+    while True:
+        with Records(gateway.database_url) as records:
+            rows = records.rows(f"SELECT {', '.join(names)} FROM usage_ledger ORDER BY at, call_id")
+        if len(rows) >= count or time.monotonic() > deadline:
+            return [dict(zip(names, row, strict=True)) for row in rows]
+        time.sleep(0.05)
+
+
+async def test_every_call_is_one_row_whether_or_not_it_is_stored(priced, upstream: ScriptedUpstream) -> None:
+    gateway = await asyncio.to_thread(priced, upstream.url)
+    upstream.script(head("200 OK", "text/event-stream") + sse(*text_events("Hi"), done=True))
+    async with Client(gateway) as client:
+        kept = await client.create(stream=True, labels={"team": "red"})
+        await client.create(store=False, stream=True)
+    rows = await asyncio.to_thread(ledger, gateway, 2)
+    assert [row["status"] for row in rows] == ["completed"] * 2
+    assert kept.id in {row["call_id"] for row in rows}
+    assert [
+        (row["input_tokens"], row["output_tokens"], row["total_tokens"], row["cost"]) for row in rows
+    ] == [(1, 2, 3, 21)] * 2
+    assert {bytes(row["labels"]) if row["labels"] else None for row in rows} == {b'{"team":"red"}', None}
+
+
+async def test_a_model_without_a_price_is_unpriced_and_not_free(priced) -> None:
+    gateway = await asyncio.to_thread(priced)
+    await asyncio.to_thread(gateway.create, model="other-model", input="Hi")
+    rows = await asyncio.to_thread(ledger, gateway)
+    assert rows[0]["cost"] is None
+    said = json.loads(gateway.run("usage", "--by", "model", "--json").stdout)
+    assert [(each["group"], each["unpriced"], each["cost_usd"]) for each in said] == [
+        ("other-model", 1, None)
+    ]
+
+
+async def test_a_hard_budget_refuses_what_may_not_fit_and_names_itself(priced) -> None:
+    gateway = await asyncio.to_thread(priced)
+    budget = set_budget(gateway, "--tokens", "150")
+    with gateway.client() as http:
+        ask = {"model": "test-model", "input": "Hi"}
+        assert http.post("/v1beta/interactions", json=ask).status_code == 200
+        first = settled(gateway)
+        assert 0 < first["spent"] <= 50
+        small = ask | {"generation_config": {"max_output_tokens": 10}}
+        too_much = ask | {"generation_config": {"max_output_tokens": 1000}}
+        refused = http.post("/v1beta/interactions", json=too_much)
+        assert http.post("/v1beta/interactions", json=small).status_code == 200
+    assert refused.status_code == 402
+    assert refused.json()["error"]["code"] == "payment_required"
+    assert budget["id"] in refused.json()["error"]["message"]
+    rows = ledger(gateway, 2)
+    assert settled(gateway)["spent"] == sum(row["total_tokens"] for row in rows)
+    assert settled(gateway)["reserved"] == 0
+
+
+async def test_a_hard_budget_in_money_refuses_what_has_no_price(priced) -> None:
+    gateway = await asyncio.to_thread(priced)
+    set_budget(gateway, "--money", "1")
+    with gateway.client() as http:
+        refused = http.post("/v1beta/interactions", json={"model": "other", "input": "Hi"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "failed_precondition")
+    assert "no price for 'other'" in refused.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("fault", ["failed", "cut", "refused", "left", "cancelled", "deleted"])
+async def test_however_a_call_ends_nothing_stays_reserved(
+    priced, upstream: ScriptedUpstream, fault: str
+) -> None:
+    gateway = await asyncio.to_thread(priced, upstream.url)
+    await asyncio.to_thread(set_budget, gateway, "--tokens", "100000")
+    start = head("200 OK", "text/event-stream") + sse(*text_events("Hi")[:4])
+    scripts: dict[str, tuple[Any, ...]] = {
+        "failed": (start + sse({"event_type": "error", "error": {"code": "api_error", "message": "no"}}),),
+        "cut": (start,),
+        "refused": (answer({"error": {"code": "invalid_request", "message": "no"}}, "400 Bad Request"),),
+    }
+    upstream.script(*scripts.get(fault, (start, Pause(30))))
+    async with Client(gateway) as client:
+        if fault in scripts:
+            await client.create(stream=True)
+        elif fault == "left":
+            async with client.open(store=False) as reader:
+                await reader.until(3)
+        else:
+            async with client.open(background=fault == "cancelled") as reader:
+                interaction_id = (await reader.until(1))[0]["interaction"]["id"]
+                if fault == "cancelled":
+                    url = f"/v1beta/interactions/{interaction_id}/cancel"
+                    assert (await client.http.post(url)).status_code == 200
+                else:
+                    assert (await client.delete(interaction_id)).status == 200
+        budget = await asyncio.to_thread(settled, gateway)
+        rows = await asyncio.to_thread(ledger, gateway)
+    assert (budget["spent"], budget["reserved"]) == (0, 0)
+    assert len(rows) == 1
+    assert rows[0]["status"] == ("cancelled" if fault in ("left", "cancelled") else rows[0]["status"])
+    assert rows[0]["status"] != "completed"
+
+
+async def test_p1_a_background_run_keeps_its_reservation_through_a_crash(
+    priced, upstream: ScriptedUpstream
+) -> None:
+    short = {"GATEWAY_RUNS__LEASE": "2", "GATEWAY_RUNS__HEARTBEAT": "0.5"}
+    gateway = await asyncio.to_thread(priced, upstream.url, **short)
+    await asyncio.to_thread(set_budget, gateway, "--tokens", "100000")
+    whole = head("200 OK", "text/event-stream") + sse(*text_events("Hi"), done=True)
+    upstream.script(Pause(60))
+    upstream.script(whole)
+    async with Client(gateway) as client:
+        begun = (await client.create(background=True)).json()
+        async with asyncio.timeout(10):
+            while not upstream.requests:
+                await asyncio.sleep(0.02)
+    await asyncio.to_thread(gateway.kill)
+    reserved = (await asyncio.to_thread(levels, gateway))[0]["reserved"]
+    await asyncio.to_thread(gateway.start)
+    rows = await asyncio.to_thread(ledger, gateway)
+    budget = await asyncio.to_thread(settled, gateway)
+    assert reserved > 100
+    assert [(row["call_id"], row["status"], row["total_tokens"]) for row in rows] == [
+        (begun["id"], "completed", 3)
+    ]
+    assert (budget["spent"], budget["reserved"]) == (3, 0)
+
+
+async def test_forwarded_calls_are_counted_streamed_or_not(priced, upstream: ScriptedUpstream) -> None:
+    gateway = await asyncio.to_thread(priced, upstream.url)
+    await asyncio.to_thread(set_budget, gateway, "--money", "1")
+    used = {"promptTokenCount": 5, "candidatesTokenCount": 2, "thoughtsTokenCount": 1, "totalTokenCount": 8}
+    text = 'a trap: "usageMetadata": {"promptTokenCount": 99}'
+    said = {
+        "candidates": [{"content": {"parts": [{"text": text}]}}],
+        "usageMetadata": used,
+        "modelVersion": "x",
+    }
+    chunks = [b"data: " + json.dumps(said).encode() + b"\r\n\r\n"] * 2
+    asked = {"contents": [{"parts": [{"text": "Hi"}]}]}
+    upstream.script(answer(said))
+    upstream.script(head("200 OK", "text/event-stream") + chunks[0], chunks[1])
+    upstream.script(answer({"error": {"code": 400, "message": "no", "status": "X"}}, "400 Bad Request"))
+    async with Client(gateway) as client:
+        plain = await client.http.post("/v1beta/models/test-m:generateContent", json=asked)
+        url = "/v1beta/models/test-m:streamGenerateContent?alt=sse"
+        streamed = await client.http.post(url, json=asked)
+        refused = await client.http.post("/v1beta/models/test-m:generateContent", json=asked)
+        free = await client.http.post("/v1beta/models/test-m:countTokens", json=asked)
+    assert (plain.status_code, streamed.status_code, refused.status_code, free.status_code) == (
+        200,
+        200,
+        400,
+        400,
+    )
+    assert plain.json() == said
+    rows = await asyncio.to_thread(ledger, gateway, 3)
+    assert [(row["kind"], row["status"], row["total_tokens"], row["cost"]) for row in rows] == [
+        ("generateContent", "completed", 8, 35),
+        ("streamGenerateContent", "completed", 8, 35),
+        ("generateContent", "failed", 0, 0),
+    ]
+    budget = await asyncio.to_thread(settled, gateway)
+    assert (budget["spent"], budget["reserved"]) == ("0.00007", "0.00")
+
+
+async def test_a_forwarded_call_over_budget_is_told_in_the_api_s_other_words(priced) -> None:
+    gateway = await asyncio.to_thread(priced)
+    set_budget(gateway, "--tokens", "10")
+    with gateway.client() as http:
+        refused = http.post("/v1beta/models/test-m:generateContent", json={"contents": []})
+    assert refused.status_code == 402
+    assert refused.json()["error"]["status"] == "FAILED_PRECONDITION"
+
+
+async def test_many_calls_at_once_spend_what_they_use(priced) -> None:
+    gateway = await asyncio.to_thread(priced)
+    await asyncio.to_thread(set_budget, gateway, "--money", "1000")
+    async with Client(gateway, deadline=60) as client:
+        heard = await asyncio.gather(
+            *(client.create(store=bool(n % 2), stream=bool(n % 3), input="Hi" * (n + 1)) for n in range(100))
+        )
+    assert {each.status for each in heard} == {200}
+    rows = await asyncio.to_thread(ledger, gateway, 100)
+    budget = await asyncio.to_thread(settled, gateway)
+    assert len(rows) == 100
+    assert budget["reserved"] == "0.00"
+    assert round(float(budget["spent"]) * 1_000_000) == sum(row["cost"] for row in rows) > 0
+
+
+async def test_w1_a_price_table_that_cannot_be_read_stops_the_start(gateway: Gateway, tmp_path: Path) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text('[[prices]]\nmodels = ["m"]\nsince = 2026-01-01\ninput = -1\noutput = 1\n')
+    config = tmp_path / "gateway.toml"
+    config.write_text(f'prices = "{path}"\n')
+    said = gateway.run("usage", "--config", str(config))
+    assert said.returncode == 2
+    assert "price 1: 'input' must be an amount" in said.stderr

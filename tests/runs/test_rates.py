@@ -1,0 +1,82 @@
+"""Rate limits on real gateways: by the policy of a key or a project, told in the API's envelope."""
+
+import asyncio
+import json
+
+from tests.conftest import GatewayFactory
+from tests.support.client import Client
+from tests.support.gateway import Gateway
+from tests.support.upstream import Pause, ScriptedUpstream, head, sse, text_events
+
+STREAM = head("200 OK", "text/event-stream")
+
+
+def limited(gateway: Gateway, *policy: str) -> str:
+    """A key of the default project with these limits."""
+    assert gateway.key
+    made = gateway.run("keys", "create", "--project", "default", "--name", "limited", "--json", *policy)
+    assert made.returncode == 0, made.stderr
+    return str(json.loads(made.stdout)["key"])
+
+
+def must_be_told(answer, limit: str) -> None:
+    assert answer.status_code == 429, answer.text
+    assert f"'{limit}'" in answer.json()["error"]["message"]
+    assert int(answer.headers["retry-after"]) >= 1
+
+
+async def test_requests_are_counted_by_key_also_forwarded_ones(start_gateway: GatewayFactory) -> None:
+    gateway = await asyncio.to_thread(start_gateway)
+    key = await asyncio.to_thread(limited, gateway, "--rpm", "2")
+    ask, body = {"model": "test-model", "input": "Hi"}, {"contents": [{"parts": [{"text": "Hi"}]}]}
+    async with Client(gateway, key) as client, Client(gateway) as other:
+        assert (await client.http.post("/v1beta/interactions", json=ask)).status_code == 200
+        assert (await client.http.post("/v1beta/models/m:embedContent", json=body)).status_code < 429
+        refused = await client.http.post("/v1beta/interactions", json=ask)
+        must_be_told(refused, "rpm")
+        assert refused.json()["error"]["code"] == "rate_limit_exceeded"
+        forwarded = await client.http.post("/v1beta/models/m:embedContent", json=body)
+        must_be_told(forwarded, "rpm")
+        assert forwarded.json()["error"]["status"] == "RESOURCE_EXHAUSTED"
+        assert (await other.http.post("/v1beta/interactions", json=ask)).status_code == 200
+
+
+async def test_runs_at_a_time_in_the_foreground_and_the_background(
+    start_gateway: GatewayFactory, upstream: ScriptedUpstream
+) -> None:
+    gateway = await asyncio.to_thread(start_gateway, upstream.url)
+    key = await asyncio.to_thread(limited, gateway, "--concurrent", "2")
+    begun = STREAM + sse(*text_events("Hi")[:3])
+    for _ in range(2):
+        upstream.script(begun, Pause(60))
+    upstream.script(STREAM + sse(*text_events("Hi"), done=True))
+    ask = {"model": "test-model", "input": "again"}
+    async with Client(gateway, key) as client:
+        assert (await client.create(background=True)).status == 200
+        async with client.open(store=False) as reader:
+            await reader.until(2)
+            must_be_told(await client.http.post("/v1beta/interactions", json=ask), "concurrent")
+        async with asyncio.timeout(20):  # the one that was left is over soon
+            while (await client.http.post("/v1beta/interactions", json=ask)).status_code == 429:
+                await asyncio.sleep(0.1)
+
+
+async def test_tokens_are_corrected_by_what_was_used(
+    start_gateway: GatewayFactory, upstream: ScriptedUpstream
+) -> None:
+    gateway = await asyncio.to_thread(start_gateway, upstream.url)
+    key = await asyncio.to_thread(limited, gateway, "--tpm", "1000")
+    for _ in range(5):
+        upstream.script(STREAM + sse(*text_events("Hi"), done=True))  # three tokens
+    upstream.script(STREAM + sse(*text_events("Hi")[:3]), Pause(60))
+    small = {"generation_config": {"max_output_tokens": 700}}
+    async with Client(gateway, key) as client:
+        for number in range(5):  # each takes 700, and gives nearly all of it back
+            async with asyncio.timeout(10):
+                while (heard := await client.create(stream=True, input=f"{number}", **small)).status == 429:
+                    await asyncio.sleep(0.05)
+            assert heard.status == 200
+        async with client.open(**small) as reader:
+            await reader.until(2)
+            ask = {"model": "test-model", "input": "more", **small}
+            must_be_told(await client.http.post("/v1beta/interactions", json=ask), "tpm")
