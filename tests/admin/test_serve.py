@@ -1,6 +1,7 @@
 """The commands that stay: serve and simulate, as processes of their own."""
 
 import contextlib
+import itertools
 import os
 import pty
 import re
@@ -38,6 +39,7 @@ class Folder:
         self.path = path
         self.environment = clean_environment(GATEWAY_DATABASE_URL=database_url)
         self._stack = stack
+        self._numbers = itertools.count()
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A command that ends."""
@@ -53,8 +55,8 @@ class Folder:
 
     def start(self, *arguments: str) -> "Started":
         """A command that stays."""
-        log = self.path / f"log-{len(list(self.path.iterdir()))}"
-        with log.open("w") as out:
+        log = self.path / f"log-{next(self._numbers)}"
+        with log.open("x") as out:
             process = subprocess.Popen(
                 [COMMAND, *arguments], env=self.environment, cwd=self.path, stdout=out, stderr=out
             )

@@ -138,6 +138,7 @@ async def test_u4_hangs_in_each_place(client: Client, faulty: ScriptedUpstream) 
     for position in range(2 * len(scripts)):
         asked.append(asyncio.ensure_future(client.create(stream=True, store=position % 2 == 0)))
         while len(faulty.requests) <= position:  # so that each gets its own script
+            assert not asked[-1].done(), asked[-1].result()
             await asyncio.sleep(0.001)
     heard: list[Heard] = await asyncio.gather(*asked)
     assert time.monotonic() - began < 2 * IDLE + 3
