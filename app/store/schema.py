@@ -174,6 +174,8 @@ upstream_resources = Table(
     Column("expires_at", BigInteger),
     # The interaction that made it and takes it along when it is deleted.
     Column("interaction_id", Text),
+    # The call of the ledger that made it, where what that has used is told later.
+    Column("call_id", Text),
     Index("ix_upstream_resources_listed", "project_id", "kind", "created_at", "name"),
 )
 _partial(
