@@ -1,6 +1,20 @@
-"""A question about a project's interactions: which, how many, and after which."""
+"""Lists: how much of one, and which interactions of a project."""
 
 from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A part of a list: so many, or all there are, from behind a position on.
+
+    A position is the values that the list is ordered by, of the last one of the part before.
+    """
+
+    limit: int | None = None
+    after: tuple[int | str, ...] | None = None
+
+
+ALL = Span()
 
 
 @dataclass(frozen=True, slots=True)

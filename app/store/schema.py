@@ -51,13 +51,7 @@ api_keys = Table(
     "api_keys",
     metadata,
     Column("id", Text, primary_key=True),
-    Column(
-        "project_id",
-        Text,
-        ForeignKey("projects.id", ondelete="CASCADE"),
-        nullable=False,
-        index=True,
-    ),
+    Column("project_id", Text, ForeignKey("projects.id", ondelete="CASCADE"), nullable=False),
     Column("name", Text, nullable=False),
     Column("prefix", Text, nullable=False),
     Column("digest", LargeBinary, nullable=False, unique=True),
@@ -67,6 +61,8 @@ api_keys = Table(
     Column("owner", Text),
     Column("labels", LargeBinary),
     Column("policy", LargeBinary),
+    Index("ix_api_keys_created", "created_at", "id"),
+    Index("ix_api_keys_project_created", "project_id", "created_at", "id"),
 )
 
 peppers = Table(
@@ -262,6 +258,7 @@ budgets = Table(
     Column("hard", Boolean, nullable=False),
     Column("alert_url", Text),
     Column("created_at", BigInteger, nullable=False),
+    Index("ix_budgets_created", "created_at", "id"),
 )
 
 budget_periods = Table(
@@ -355,7 +352,8 @@ audit_log = Table(
     Column("bytes_out", BigInteger, nullable=False),
     Column("details", LargeBinary),
     Index("ix_audit_log_chain", "project_id", "seq", unique=True),
-    Index("ix_audit_log_project_at", "project_id", "at"),
+    Index("ix_audit_log_listed", "at", "id"),
+    Index("ix_audit_log_project_listed", "project_id", "at", "id"),
 )
 _partial("ix_audit_log_unsealed", audit_log.c.at, audit_log.c.seq.is_(None))
 
@@ -380,6 +378,8 @@ holds = Table(
     Column("reason", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Index("ix_holds_target", "project_id", "kind", "target", unique=True),
+    Index("ix_holds_created", "created_at", "id"),
+    Index("ix_holds_project_created", "project_id", "created_at", "id"),
 )
 
 admin_tokens = Table(
