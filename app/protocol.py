@@ -6,12 +6,19 @@ does, in time, whatever is still sent of a request that has been answered.
 """
 
 import asyncio
+import logging
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from app import ids, log
 from app.errors import envelope
 from app.settings import Limits
+
+_HEAD = (
+    b"content-type: application/json\r\ncontent-length: %d\r\n"
+    b"x-request-id: %s\r\nconnection: close\r\n\r\n"
+)
 
 
 class Protocol(HttpToolsProtocol):
@@ -73,7 +80,8 @@ class Protocol(HttpToolsProtocol):
         """Answer, unless another answer is being sent, and close the connection."""
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
             url = self.url if self.scope is not None else b""
+            request_id = ids.new_id("req")
             body = envelope(url.decode("latin-1"), status, message)
-            head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-            self.transport.write(STATUS_LINE[status] + head % len(body) + body)
+            self.transport.write(STATUS_LINE[status] + _HEAD % (len(body), request_id.encode()) + body)
+            log.event(logging.DEBUG, "not a request", request=request_id, status=status, reason=message)
         self.transport.close()

@@ -31,6 +31,7 @@ def must_refuse(narrow: Gateway, data: bytes, status: int) -> None:
         assert answer.headers["content-type"] == "application/json"
         assert answer.json()["error"]["message"]
         assert answer.headers["connection"] == "close"
+        assert answer.headers["x-request-id"].startswith("req_")
         assert connection.closed()
 
 
@@ -186,7 +187,8 @@ def test_431_endless_header(narrow: Gateway, begin: bytes) -> None:
         endless = b"x" * 2**26  # what the system buffers is a few megabytes
         with pytest.raises(ConnectionError):
             connection.socket.sendall(endless)
-        assert connection.answer().status == 431
+        answer = connection.answer()
+        assert (answer.status, answer.headers["x-request-id"][:4]) == (431, "req_")
         assert connection.closed()
 
 

@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from app import log
 from app.api import audited, exchange
+from app.auth.caller import WrongNetwork
 from app.errors import ApiError, envelope, is_interactions
 
 Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -58,7 +59,10 @@ def _allowed(app: FastAPI, scope: Scope) -> str:
 
 
 async def _answer(scope: Scope, send: Send, error: ApiError) -> None:
-    audited.of(scope).code = error.code
+    visit = audited.of(scope)
+    visit.code = error.code
+    if isinstance(error, WrongNetwork):  # no handler has been told who asks
+        visit.caller = error.caller
     body = error.body() if is_interactions(scope["path"]) else error.rpc()
     await exchange.answer(send, body, status=error.status, headers=error.headers)
 

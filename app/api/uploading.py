@@ -21,8 +21,8 @@ from app.api.asking import Account, Asking, Front, check_headers
 from app.api.errors import Endpoint
 from app.api.forwarding import logged
 from app.api.relay import Incoming
-from app.auth.caller import Caller
-from app.errors import ApiError, InvalidRequest, NotFound
+from app.auth.caller import INVALID, Caller
+from app.errors import ApiError, InvalidRequest, NotFound, Unauthenticated
 from app.store.uploads import Uploads, UploadSession
 from app.upstream import headers
 from app.upstream.credentials import Credential
@@ -106,10 +106,16 @@ class UploadRoutes:
             await relay.whole(sending, answer, body)
 
     async def _session(self, scope: Scope) -> tuple[bytes, UploadSession]:
-        """The session of the token. Raises NotFound: one answer for all that is wrong with it."""
+        """The session of the token. Raises NotFound: one answer for all that is wrong with it.
+
+        Raises Unauthenticated when the key that began is not valid any more.
+        """
         token = str(scope["path_params"]["token"])
         digest = self.digest(token)
-        session = await self.uploads.find(digest) if _TOKEN.fullmatch(token) else None
+        found = await self.uploads.find(digest) if _TOKEN.fullmatch(token) else None
+        session, valid = found or (None, True)
+        if not valid:
+            raise Unauthenticated(INVALID)
         if session is not None and _has_key(scope):
             caller = await self.front.authenticator.caller(
                 scope["headers"], scope["query_string"], scope["client"]

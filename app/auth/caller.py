@@ -17,6 +17,9 @@ from app.store.keys import Holder
 _CACHED = 10_000
 _LONGEST_KEY = 4096
 
+INVALID = "API key not valid. Please pass a valid API key."
+"""What is told of every key that is not valid, for whatever reason."""
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:
@@ -35,6 +38,14 @@ class Caller:
     policy: Policy = FREE
     project_policy: Policy = FREE
     key_policy: Policy = FREE
+
+
+class WrongNetwork(PermissionDenied):
+    """The key is valid, but not from where the request comes; `caller` is whose key it is."""
+
+    def __init__(self, message: str, caller: Caller) -> None:
+        super().__init__(message)
+        self.caller = caller
 
 
 class Authenticator:
@@ -63,29 +74,29 @@ class Authenticator:
         """The caller, by `x-goog-api-key`, `Authorization: Bearer` or `?key=`.
 
         Raises Unauthenticated when there is no key, an invalid one, or two different ones: one
-        answer for a key that is unknown, revoked or expired. Raises PermissionDenied when the key
-        may not be used from where the request comes.
+        answer for a key that is unknown, revoked or expired. Raises WrongNetwork when the key may
+        not be used from where the request comes.
         """
         key = _presented(headers, query)
         if not (self._passthrough or keys.is_key(key)):
-            raise Unauthenticated(_INVALID)
+            raise Unauthenticated(INVALID)
         digest = keys.digest(self._pepper, key)
         known = self._remembered(digest) or await self._found(digest)
         holder, policy = known.holder, known.policy
-        address = self._addresses.client(headers, peer)
-        if policy.networks:
-            _check_network(policy, address)
-        return Caller(
+        caller = Caller(
             holder.project_id,
             holder.key_id,
             holder.retention_days,
             key if self._passthrough else None,
-            address,
+            self._addresses.client(headers, peer),
             holder.key_name,
             policy,
             holder.project_policy,
             holder.key_policy,
         )
+        if policy.networks:
+            _check_network(caller)
+        return caller
 
     def forget(self) -> None:
         """Ask again for every key: some have been revoked, or policies have changed."""
@@ -100,7 +111,7 @@ class Authenticator:
         before = self._forgotten
         holder = await self._lookup(digest)
         if holder is None:
-            raise Unauthenticated(_INVALID)
+            raise Unauthenticated(INVALID)
         policy = policies.combine(holder.project_policy, holder.key_policy)
         known = _Known(time.monotonic() + self._ttl, holder, policy)
         if self._forgotten == before:  # else it may be of before the change
@@ -120,14 +131,11 @@ class _Known(NamedTuple):
     policy: Policy
 
 
-def _check_network(policy: Policy, address: str | None) -> None:
+def _check_network(caller: Caller) -> None:
     try:
-        policies.check_network(policy, address)
+        policies.check_network(caller.policy, caller.address)
     except Forbidden as refused:
-        raise PermissionDenied(str(refused)) from None
-
-
-_INVALID = "API key not valid. Please pass a valid API key."
+        raise WrongNetwork(str(refused), caller) from None
 
 
 def _presented(headers: Sequence[tuple[bytes, bytes]], query: bytes) -> str:
@@ -144,7 +152,7 @@ def _presented(headers: Sequence[tuple[bytes, bytes]], query: bytes) -> str:
         raise Unauthenticated("Two different API keys in one request.")
     key = found.pop().decode("latin-1")
     if len(key) > _LONGEST_KEY or not (key.isascii() and key.isprintable()):
-        raise Unauthenticated(_INVALID)
+        raise Unauthenticated(INVALID)
     return key
 
 

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, delete, insert, or_, select
+from sqlalchemy import Connection, and_, bindparam, delete, insert, or_, select
 
 from app.store.clock import now
 from app.store.database import Database
@@ -44,25 +44,26 @@ class Uploads:
         """The upload was given up."""
         return self._database.write(_close, digest)
 
-    async def find(self, digest: bytes) -> UploadSession | None:
-        """The session with this digest, unless it has expired or its key is not valid any more."""
+    async def find(self, digest: bytes) -> tuple[UploadSession, bool] | None:
+        """The session with this digest, unless it has expired, and whether its key is still valid."""
         row = await self._database.read(
             lambda connection: connection.execute(_FIND, {"digest_": digest}).first()
         )
-        return UploadSession(*row) if row is not None else None
+        return (UploadSession(*row[:-1]), bool(row[-1])) if row is not None else None
 
 
-_FIND = (
-    select(*(upload_sessions.c[name] for name in UploadSession.__slots__))
-    .outerjoin(api_keys, api_keys.c.id == upload_sessions.c.key_id)
-    .where(
-        upload_sessions.c.digest == bindparam("digest_"),
-        upload_sessions.c.expires_at > now(),
-        # In passthrough mode a session has no key of ours.
-        or_(upload_sessions.c.key_id.is_(None), api_keys.c.id.is_not(None)),
+_VALID = or_(
+    upload_sessions.c.key_id.is_(None),  # in passthrough mode a session has no key of ours
+    and_(
+        api_keys.c.id.is_not(None),
         api_keys.c.revoked_at.is_(None),
         or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > now()),
-    )
+    ),
+)
+_FIND = (
+    select(*(upload_sessions.c[name] for name in UploadSession.__slots__), _VALID.label("valid"))
+    .outerjoin(api_keys, api_keys.c.id == upload_sessions.c.key_id)
+    .where(upload_sessions.c.digest == bindparam("digest_"), upload_sessions.c.expires_at > now())
 )
 
 

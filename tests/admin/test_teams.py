@@ -33,11 +33,13 @@ RULES = {
     "rpm": 60,
     "tpm": 10_000,
     "concurrent": 3,
+    "model_limits": {"*-pro": {"concurrent": 1}, "gemini-3*": {"rpm": 10, "tpm": 1000}},
 }
 OPTIONS = (
     *("--models", "gemini-*, gemma", "--agents", "none", "--deny-tools", "mcp_server,code_execution"),
     *("--networks", "10.0.0.0/8,2001:db8::/32", "--max-output-tokens", "500", "--store", "never"),
     *("--retention-days", "7", "--rpm", "60", "--tpm", "10000", "--concurrent", "3"),
+    *("--model-limit", "gemini-3*:rpm=10,tpm=1000", "--model-limit", "*-pro:concurrent=1"),
 )
 
 
@@ -110,6 +112,8 @@ def test_a_key_is_changed_by_what_is_given_and_nothing_else(command: Command, pr
         "none",
         "--concurrent",
         "none",
+        "--model-limit",
+        "none",
     )
     command(*change, *lifted, *numbers, "--owner", "", "--label", "a=", "--expires", "2099-12-31")
     found = listed(command, made["id"])
@@ -117,6 +121,26 @@ def test_a_key_is_changed_by_what_is_given_and_nothing_else(command: Command, pr
     assert found["expires_at"] == 4_102_358_400_000
     command(*change, "--expires", "none")
     assert listed(command, made["id"])["expires_at"] is None
+
+
+def test_limits_for_models_are_set_one_by_one(command: Command, database_url, project):
+    made = command("projects", "create", "other", "--model-limit", "a:b:rpm=1").json()
+    assert made["policy"] == {"model_limits": {"a:b": {"rpm": 1}}}
+
+    def limits(*texts: str) -> Any:
+        options = [option for text in texts for option in ("--model-limit", text)]
+        assert command("projects", "set", "other", *options) == (0, "", "")
+        return command("projects", "list").json()[1]["policy"].get("model_limits")
+
+    assert limits("a:b:tpm=2", "a:b:concurrent=3") == {"a:b": {"rpm": 1, "tpm": 2, "concurrent": 3}}
+    assert limits("a:b:rpm=none,tpm=5", "x*:rpm=1") == {"a:b": {"tpm": 5, "concurrent": 3}, "x*": {"rpm": 1}}
+    assert limits("a:b:none") == {"x*": {"rpm": 1}}
+    told = json.loads(audited(database_url)[-1].details)
+    assert told["before"]["policy"] == {
+        "model_limits": {"a:b": {"tpm": 5, "concurrent": 3}, "x*": {"rpm": 1}}
+    }
+    assert told["after"]["policy"] == {"model_limits": {"x*": {"rpm": 1}}}
+    assert limits("none") is None
 
 
 def test_a_project_has_a_policy_for_all_its_keys(command: Command, database_url, project):
@@ -153,6 +177,11 @@ REFUSED = {
     ),
     "no store": (("--store", "maybe"), "'store' is one of client, never, always."),
     "no rate": (("--rpm", "0"), "'rpm' must be a whole number from 1 to 9007199254740992."),
+    "no model": (("--model-limit", "a b:rpm=1"), "'model_limits': 'a b' is no pattern of names."),
+    "no rate of a model": (
+        ("--model-limit", "gem*:rpm=1,tmp=1"),
+        "'model_limits.gem*.tmp': a policy has no such field.",
+    ),
     "no owner": (("--owner", "a\nb"), "An owner has 1 to 200 printable characters."),
     "no label": (("--label", f"{'a' * 64}=1"), "The name and the value of a label have 1 to 63 characters."),
 }
@@ -186,6 +215,9 @@ def test_what_cannot_be_set_is_one_line_and_changes_nothing(
         ("keys", "set", "key_1", "--expires", "soon"),
         ("keys", "rotate", "key_1", "--grace", "1 day"),
         ("keys", "create", "-p", "acme", "--name", "x", "--tpm", "1.5"),
+        ("projects", "set", "acme", "--model-limit", "rpm=5"),
+        ("projects", "set", "acme", "--model-limit", "gemini:5"),
+        ("projects", "set", "acme", "--model-limit", "gemini:rpm=5,"),
     ],
 )
 def test_wrong_usage_is_code_2(command: Command, arguments):
@@ -256,13 +288,29 @@ def test_a_leaked_key_is_identified_and_not_kept(command: Command, database_url,
     assert rotated["key"].encode() not in text
 
 
+def test_every_look_at_what_a_secret_is_or_whose_is_one_record(command: Command, database_url, project):
+    made = command("keys", "create", "-p", "acme", "--name", "ci").json()
+    command("keys", "identify", made["key"]).json()
+    command("keys", "identify", keys.new_key()).refusal(1)
+    command("keys", "identify", "no key").refusal(1)
+    assert command("projects", "webhook-secret", "acme").out.startswith("whsec_")
+    told = [(each.action, each.project_id, each.target, each.outcome) for each in audited(database_url)]
+    assert sorted(told) == [
+        ("key.create", project, made["id"], "ok"),
+        ("key.identify", "gateway", None, "not_found"),
+        ("key.identify", project, made["id"], "ok"),
+        ("project.create", project, project, "ok"),
+        ("project.webhook_secret", project, project, "ok"),
+    ]
+
+
 def test_every_change_is_one_record_and_no_reading_is(command: Command, database_url, project):
     command("projects", "set", "acme", "--rpm", "5", "--retention-days", "3")
     made = command("keys", "create", "-p", "acme", "--name", "ci", "--models", "a").json()
     command("keys", "set", made["id"], "--models", "b", "--label", "x=1")
     rotated = command("keys", "rotate", made["id"], "--grace", "1h").json()
     command("keys", "revoke", made["id"])
-    for reading in (("projects", "list"), ("keys", "list"), ("keys", "identify", made["key"])):
+    for reading in (("projects", "list"), ("keys", "list")):
         command(*reading).json()
     command("keys", "revoke", made["id"])  # a second time
     command("projects", "create", "acme")

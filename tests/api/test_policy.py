@@ -13,9 +13,9 @@ import httpx
 import pytest
 
 from app.auth import keys
-from app.core import policy
 from app.core.audit import Actor, Entry
 from app.core.model import Json
+from app.core.rules import changed, read
 from app.store.database import Database
 from app.store.keys import Key, Keys, Project
 from tests.api.conftest import upstreams
@@ -23,6 +23,7 @@ from tests.conftest import UPSTREAM_KEY
 from tests.support.databases import Templates
 from tests.support.gateway import _PEPPER as PEPPER
 from tests.support.gateway import Gateway
+from tests.support.records import Records
 from tests.support.upstream import ScriptedUpstream, answer
 
 PATIENCE = 20
@@ -51,7 +52,7 @@ class Team:
         """A new key with these rules."""
         key, key_id = keys.new_key(), f"key-{keys.new_key()[4:16]}"
         record = Key(key_id, self.name, self.name, "test", keys.shown(key), 1, None, None)
-        record = replace(record, policy=policy.read(rules))
+        record = replace(record, policy=read(rules))
         await self.keys.create(record, keys.digest(PEPPER.encode(), key))
         self.newest = key_id
         return key
@@ -60,7 +61,7 @@ class Team:
         """Change the project's policy."""
 
         def change(before: Project) -> tuple[Project, Entry]:
-            after = policy.changed(before.policy, rules)
+            after = changed(before.policy, rules)
             entry = Entry(before.id, Actor("cli", "test"), "project.set", before.id)
             return replace(before, policy=after), entry
 
@@ -169,6 +170,23 @@ async def test_networks_hold_for_every_route(team: Team, remote: ScriptedUpstrea
     async with team.client(await team.key(networks=["127.0.0.0/8"])) as client:
         assert (await client.get(INTERACTIONS)).status_code == 200
     assert remote.requests == []
+
+
+async def test_a_key_from_another_network_is_told_in_its_projects_log(team: Team):
+    async with team.client(await team.key(networks=["10.0.0.0/8"])) as client:
+        answer = await client.get(INTERACTIONS)
+    query = (
+        "SELECT api_keys.project_id = audit_log.project_id, action, outcome, address FROM audit_log "
+        "JOIN api_keys ON api_keys.id = audit_log.actor "
+        f"WHERE request_id = '{answer.headers['x-request-id']}'"
+    )
+    found: list[Any] = []
+    async with asyncio.timeout(30):
+        while not found:
+            with Records(team.gateway.database_url) as records:
+                found = records.rows(query)
+            await asyncio.sleep(0.02)
+    assert found == [(True, "interaction.list", "permission_denied", "127.0.0.1")]
 
 
 TOOL: Json = {"contents": [], "tools": [{"codeExecution": {}}]}

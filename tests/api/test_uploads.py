@@ -211,15 +211,18 @@ async def test_what_opens_no_session_is_told_in_the_same_words(fronting, http, r
     assert len(remote.requests) == 1
 
 
-async def test_a_session_lives_no_longer_than_its_key(fronting, remote) -> None:
+@pytest.mark.parametrize("column", ["revoked_at", "expires_at"])
+async def test_a4_a_session_lives_no_longer_than_its_key(fronting, remote, column) -> None:
     key = new_key(fronting)
     async with client(fronting, key) as http, client(fronting, "") as nobody:
         path = await begun(http, remote)
         remote.rescript(head(x_goog_upload_status="active"))
         assert (await nobody.post(path, headers=QUERY)).status_code == 200
         with Records(fronting.database_url) as records:
-            records.change(f"UPDATE api_keys SET revoked_at = 1 WHERE prefix = '{key[:10]}'")
-        assert (await nobody.post(path, headers=QUERY)).status_code == 404
+            records.change(f"UPDATE api_keys SET {column} = 1 WHERE prefix = '{key[:10]}'")
+        refused = await nobody.post(path, headers=QUERY)
+    said = "API key not valid. Please pass a valid API key."
+    assert (refused.status_code, refused.json()["error"]["message"]) == (401, said)
     assert len(remote.requests) == 2
 
 
