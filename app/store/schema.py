@@ -45,6 +45,8 @@ projects = Table(
     # What its keys may do, as JSON text: see app.core.policy.
     Column("policy", LargeBinary),
     Column("deleted_at", BigInteger),
+    # The fingerprint of the pepper that a digest is made with; here, where the name is a digest.
+    Column("pepper", LargeBinary),
 )
 
 api_keys = Table(
@@ -61,6 +63,7 @@ api_keys = Table(
     Column("owner", Text),
     Column("labels", LargeBinary),
     Column("policy", LargeBinary),
+    Column("pepper", LargeBinary),
     Index("ix_api_keys_created", "created_at", "id"),
     Index("ix_api_keys_project_created", "project_id", "created_at", "id"),
 )
@@ -392,4 +395,5 @@ admin_tokens = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger),
     Column("revoked_at", BigInteger),
+    Column("pepper", LargeBinary),
 )
