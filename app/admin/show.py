@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.admin.teams import NewKey
-from app.core import policy
+from app.core import rules
 from app.core.policy import Policy
 from app.settings import Settings
 
@@ -79,7 +79,7 @@ def _json(value: Any) -> bytes:
 def _plain(value: Any) -> Any:
     """What JSON has no form for."""
     if isinstance(value, Policy):
-        return policy.written(value)
+        return rules.written(value)
     raise TypeError(type(value).__name__)
 
 

@@ -14,10 +14,12 @@ from typing import Any, TypeVar
 from app import ids
 from app.admin.operations import Absent, OperationError, Operations
 from app.auth import keys, pepper
-from app.core import policy as policies
-from app.core.audit import Actor, Entry
+from app.core import rules
+from app.core.audit import GATEWAY, Actor, Entry
 from app.core.model import Json
+from app.core.policy import Policy
 from app.settings import Settings
+from app.store.audit import Audit
 from app.store.database import Database
 from app.store.keys import AlreadyExists, Key, Keys, Project
 from app.store.keys import NewKey as StoredKey
@@ -57,12 +59,16 @@ class Identity:
 
 
 class Teams:
-    """What an operator can do with projects and keys. Every change is one record in the audit log."""
+    """What an operator can do with projects and keys.
+
+    Every change, and every look at what a secret is or whose, is one record in the audit log.
+    """
 
     def __init__(self, settings: Settings, database: Database, actor: Actor) -> None:
         self._settings = settings
         self._gateway = Operations(settings, database)
         self._keys = Keys(database)
+        self._audit = Audit(database)
         self._actor = actor
 
     async def first_key(self) -> NewKey | None:
@@ -83,6 +89,7 @@ class Teams:
     async def webhook_secret(self, project: str) -> str:
         """What receivers verify the webhooks of a project with."""
         found = await self._gateway.project(project)
+        await self._audit.write(Entry(found.id, self._actor, "project.webhook_secret", found.id))
         secret = pepper.webhook_secret(pepper.load(self._settings), found.id)
         return pepper.shown_webhook_secret(secret)
 
@@ -178,7 +185,9 @@ class Teams:
         await self._gateway.check_pepper()
         found = await self._keys.identify(self._digest(key))
         if found is None:
+            await self._audit.write(Entry(GATEWAY, self._actor, "key.identify", None, "not_found"))
             raise Absent("This key was not made here.")
+        await self._audit.write(Entry(found.project_id, self._actor, "key.identify", found.id))
         names = (field for field in Identity.__slots__ if field != "state")
         return Identity(state=_state(found), **{name: getattr(found, name) for name in names})
 
@@ -202,7 +211,7 @@ def _with(readers: Mapping[str, Callable[[Any, Any], Any]], record: T, given: Js
             raise OperationError(f"There is no field '{name}' to be set.")
     try:
         values = {name: readers[name](getattr(record, name), value) for name, value in given.items()}
-    except policies.Unreadable as error:
+    except rules.Unreadable as error:
         raise OperationError(str(error)) from None
     return replace(record, **values)
 
@@ -230,10 +239,10 @@ def _labels(before: Mapping[str, str], changes: Any) -> dict[str, str]:
     return labels
 
 
-def _policy(before: policies.Policy, changes: Any) -> policies.Policy:
+def _policy(before: Policy, changes: Any) -> Policy:
     if not isinstance(changes, dict):
         raise OperationError("A policy is an object.")
-    return policies.changed(before, changes)
+    return rules.changed(before, changes)
 
 
 def _number(least: int, most: int, what: str, _before: int | None, value: Any) -> int | None:
@@ -274,7 +283,7 @@ def _told(record: Project | Key) -> Json:
         "name": record.name,
         "owner": record.owner,
         "labels": dict(record.labels),
-        "policy": policies.written(record.policy),
+        "policy": rules.written(record.policy),
     }
     if isinstance(record, Project):
         return {**told, "retention_days": record.retention_days}

@@ -1,6 +1,6 @@
 """Permits: a call may be made when it is within the rate limits of its key and its project.
 
-What has no limits, which is most, costs a look at three numbers.
+What has no limits, which is most, costs a look at its policy.
 """
 
 import asyncio
@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 
 from app.auth.caller import Caller
 from app.auth.quota import Permit, Quota
-from app.core import usage
+from app.core import quota, usage
 from app.core.model import Request
-from app.core.quota import Scope
+from app.core.policy import FREE
 from app.runs.accounts import Accounts, Size, size_of
 from app.runs.run import Run
 
@@ -19,8 +19,8 @@ from app.runs.run import Run
 class Permits:
     """Gives permits, and takes them back when calls have ended."""
 
-    def __init__(self, quota: Quota, accounts: Accounts) -> None:
-        self._quota = quota
+    def __init__(self, gate: Quota, accounts: Accounts) -> None:
+        self._quota = gate
         self._accounts = accounts
         self._corrections: set[asyncio.Task[None]] = set()
 
@@ -65,14 +65,13 @@ class Permits:
             task.add_done_callback(self._corrections.discard)
 
     async def _admitted(self, caller: Caller, size: Size) -> Permit | None:
-        rules = caller.policy
-        if rules.rpm is None and rules.tpm is None and rules.concurrent is None:
+        if caller.policy is FREE or not caller.policy.counts_calls:
             return None
-        scopes = [Scope(caller.project_policy, caller.project_id)]
+        target = size.model or ""
+        scopes = quota.scopes(caller.project_policy, caller.project_id, None, target)
         if caller.key_id is not None:
-            scopes.append(Scope(caller.key_policy, caller.project_id, caller.key_id))
-        limited = [scope for scope in scopes if scope.limited]
-        return await self._quota.admit(limited, self._accounts.estimate(size).tokens)
+            scopes += quota.scopes(caller.key_policy, caller.project_id, caller.key_id, target)
+        return await self._quota.admit(scopes, self._accounts.estimate(size).tokens) if scopes else None
 
     def _ended(self, permit: Permit, run: Run) -> None:
         permit.leave()

@@ -1,4 +1,4 @@
-"""Quotas: requests and tokens in a minute, and runs at a time, of a project, a key, a key and a model.
+"""Quotas: requests and tokens in a minute, and runs at a time, of a project or a key; also of some models.
 
 Requests and tokens are counted by the library `limits` with a sliding window: in this process, or in
 Redis for all replicas. When Redis does not answer, each process counts by itself until it does: limits
@@ -30,7 +30,7 @@ _REDIS_CONNECTIONS = 32
 _REDIS_AGAIN = 5.0
 
 Running = Callable[[str, str | None, str | None], Awaitable[int]]
-"""How many runs of a project go on, in all replicas; of one key or model, where one is named."""
+"""How many runs of a project go on, in all replicas: of one key, and of the models that fit a pattern."""
 
 
 class _Taken(NamedTuple):
@@ -163,7 +163,7 @@ class Quota:
         if here < most:
             permit.enter(scope.counter)  # before anything is awaited: the next one has to see it
         if here >= most or await self._running(*scope[1:]) >= most:
-            text = f"The {scope.name} has {most} interactions running, which is its limit 'concurrent'."
+            text = f"The {scope.owner} has {most} interactions running, which is {scope.named('concurrent')}."
             raise _refused(text, 1)
 
     async def _take(self, permit: Permit, scope: Scope, what: str, limit: int | None, amount: int) -> None:
@@ -175,10 +175,8 @@ class Quota:
             permit.taken.append(_Taken(counter, amount, tokens=what == "tokens"))
             return
         seconds = wait(limit, amount, await self._counters.window(counter))
-        name = "tpm" if what == "tokens" else "rpm"
-        raise _refused(
-            f"The {scope.name} has used its {limit} {what} in a minute, its limit '{name}'.", seconds
-        )
+        name = scope.named("tpm" if what == "tokens" else "rpm")
+        raise _refused(f"The {scope.owner} has used its {limit} {what} in a minute, {name}.", seconds)
 
 
 def _refused(text: str, seconds: int) -> ApiError:

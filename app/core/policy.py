@@ -7,30 +7,28 @@
     store                client | never | always
     retention_days       kept no longer than this
     rpm, tpm, concurrent what the rate limits are
+    model_limits         the same for the models and agents that fit a pattern
 
 Without a rule everything is allowed. A key has the rules of its project and its own: the stricter
-one counts, so no policy of a key lets it do more than its project.
+one counts, so no policy of a key lets it do more than its project. `app.core.rules` reads and writes them.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from functools import partial
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from app.core.model import Json, Request
+from app.core.quota import ModelLimits, Rates
 
 Network = IPv4Network | IPv6Network
 Store = Literal["client", "never", "always"]
 Globs = tuple[tuple[str, ...], ...]
 """Groups of globs: one of every group has to fit. No group lets everything pass, an empty one nothing."""
 
-_MOST_ENTRIES, _LONGEST_GLOB, _LARGEST = 100, 256, 2**53
-_GLOB = re.compile(r"[A-Za-z0-9_.:/@*?-]+")
-_TOOL_GLOB = re.compile(r"[a-z0-9_*?]+")
 _NOT_PLAIN = re.compile(r"[^a-z0-9*?]")
 _SAME_TOOL: Mapping[str, str] = MappingProxyType(
     {
@@ -40,10 +38,6 @@ _SAME_TOOL: Mapping[str, str] = MappingProxyType(
     }
 )
 """Tools that have two names, without what separates their words."""
-
-
-class Unreadable(ValueError):
-    """This is no policy; the message names the field."""
 
 
 class Forbidden(Exception):
@@ -68,6 +62,7 @@ class Policy:
     rpm: int | None = None
     tpm: int | None = None
     concurrent: int | None = None
+    model_limits: ModelLimits = ()
 
     def keeps(self, days: int) -> int:
         """How many days something is kept that would be kept for `days`."""
@@ -77,6 +72,11 @@ class Policy:
     def reads_bodies(self) -> bool:
         """Whether any rule is about what stands in a request's body."""
         return bool(self.models or self.agents or self.deny_tools) or self.max_output_tokens is not None
+
+    @property
+    def counts_calls(self) -> bool:
+        """Whether there is any rate limit."""
+        return bool(self.model_limits) or not self.rpm is self.tpm is self.concurrent is None
 
 
 FREE = Policy()
@@ -98,6 +98,7 @@ def combine(project: Policy, key: Policy) -> Policy:
         rpm=_least(project.rpm, key.rpm),
         tpm=_least(project.tpm, key.tpm),
         concurrent=_least(project.concurrent, key.concurrent),
+        model_limits=_least_rates(project.model_limits, key.model_limits),
     )
 
 
@@ -114,13 +115,13 @@ def check_network(policy: Policy, address: str | None) -> None:
 def check_model(policy: Policy, name: str) -> None:
     """Let only allowed models pass. Raises Forbidden."""
     if not _fits(policy.models, name.removeprefix("models/")):
-        raise Forbidden(f"This key may not use the model '{_shown(name)}' (policy: models).")
+        raise Forbidden(f"This key may not use the model '{shown(name)}' (policy: models).")
 
 
 def check_agent(policy: Policy, name: str) -> None:
     """Let only allowed agents pass. Raises Forbidden."""
     if not _fits(policy.agents, name.removeprefix("agents/")):
-        raise Forbidden(f"This key may not use the agent '{_shown(name)}' (policy: agents).")
+        raise Forbidden(f"This key may not use the agent '{shown(name)}' (policy: agents).")
 
 
 def check_tools(policy: Policy, types: Iterable[str]) -> None:
@@ -131,7 +132,7 @@ def check_tools(policy: Policy, types: Iterable[str]) -> None:
     for each in types:
         names = {_plain(each), _squeezed(each)}
         if any(fnmatchcase(name, pattern) for name in names for pattern in denied):
-            raise Forbidden(f"This key may not use the tool '{_shown(each)}' (policy: deny_tools).")
+            raise Forbidden(f"This key may not use the tool '{shown(each)}' (policy: deny_tools).")
 
 
 def admit(policy: Policy, request: Request) -> Request:
@@ -176,27 +177,9 @@ def parsed(address: str | None) -> IPv4Address | IPv6Address | None:
     return getattr(found, "ipv4_mapped", None) or found
 
 
-def read(given: Json) -> Policy:
-    """The policy of these fields; null is a rule that is not there. Raises Unreadable."""
-    unknown = sorted(given.keys() - _READERS.keys())
-    if unknown:
-        raise Unreadable(f"'{_shown(unknown[0])}': a policy has no such field.")
-    return Policy(**{name: _READERS[name](name, value) for name, value in given.items() if value is not None})
-
-
-def written(policy: Policy) -> Json:
-    """The fields of a policy that has not been combined: `read` makes it again."""
-    found: Json = {}
-    for field in fields(policy):
-        value = getattr(policy, field.name)
-        if value != field.default:
-            found[field.name] = _WRITERS[field.name](value) if field.name in _WRITERS else value
-    return found
-
-
-def changed(policy: Policy, changes: Json) -> Policy:
-    """The policy with these fields changed; null takes a rule away. Raises Unreadable."""
-    return read({**written(policy), **changes})
+def shown(name: str) -> str:
+    """A name as it stands in a message."""
+    return name if len(name) <= 80 else name[:80] + "..."
 
 
 def _groups(project: tuple[Any, ...], key: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -207,6 +190,13 @@ def _least(project: int | None, key: int | None) -> int | None:
     if project is None or key is None:
         return key if project is None else project
     return min(project, key)
+
+
+def _least_rates(project: ModelLimits, key: ModelLimits) -> ModelLimits:
+    both = dict(project)
+    for pattern, rates in key:
+        both[pattern] = Rates(*map(_least, both.get(pattern, Rates()), rates))
+    return tuple(sorted(both.items()))
 
 
 def _fits(globs: Globs, name: str) -> bool:
@@ -245,70 +235,3 @@ def _stored(store: Store, request: Request) -> Request:
         text = "'background' needs 'store', and nothing is kept of what this key does (policy: store)."
         raise Unfit(text)
     return replace(request, store=False)
-
-
-def _shown(name: str) -> str:
-    return name if len(name) <= 80 else name[:80] + "..."
-
-
-def _read_globs(shape: re.Pattern[str], name: str, value: Any) -> tuple[str, ...]:
-    entries = _read_list(name, value)
-    for entry in entries:
-        if len(entry) > _LONGEST_GLOB or not shape.fullmatch(entry):
-            raise Unreadable(f"'{name}': '{_shown(entry)}' is no pattern of names.")
-    return entries
-
-
-def _read_networks(name: str, value: Any) -> tuple[tuple[Network, ...]]:
-    try:
-        return (tuple(ip_network(entry) for entry in _read_list(name, value)),)
-    except ValueError as error:
-        if isinstance(error, Unreadable):
-            raise
-        raise Unreadable(f"'{name}': {error}: write networks as 10.0.0.0/8.") from None
-
-
-def _read_list(name: str, value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list | tuple) or not all(isinstance(entry, str) for entry in value):
-        raise Unreadable(f"'{name}' must be a list of texts.")
-    if len(value) > _MOST_ENTRIES:
-        raise Unreadable(f"'{name}' has more than {_MOST_ENTRIES} entries.")
-    return tuple(dict.fromkeys(value))
-
-
-def _read_store(name: str, value: Any) -> Store:
-    if value not in get_args(Store):
-        raise Unreadable(f"'{name}' is one of {', '.join(get_args(Store))}.")
-    found: Store = value
-    return found
-
-
-def _read_number(least: int, most: int, name: str, value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise Unreadable(f"'{name}' must be a whole number from {least} to {most}.")
-    return value
-
-
-_COUNT = partial(_read_number, 1, _LARGEST)
-_READERS: Mapping[str, Callable[[str, Any], Any]] = MappingProxyType(
-    {
-        "models": lambda name, value: (_read_globs(_GLOB, name, value),),
-        "agents": lambda name, value: (_read_globs(_GLOB, name, value),),
-        "deny_tools": partial(_read_globs, _TOOL_GLOB),
-        "networks": _read_networks,
-        "max_output_tokens": _COUNT,
-        "store": _read_store,
-        "retention_days": partial(_read_number, 0, 36_500),
-        "rpm": _COUNT,
-        "tpm": _COUNT,
-        "concurrent": _COUNT,
-    }
-)
-_WRITERS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
-    {
-        "models": lambda groups: list(groups[0]),
-        "agents": lambda groups: list(groups[0]),
-        "deny_tools": list,
-        "networks": lambda groups: [str(network) for network in groups[0]],
-    }
-)

@@ -1,6 +1,7 @@
 """Rate limits: what a scope may use, whom it is counted for, and how long there is to wait."""
 
 import math
+from fnmatch import fnmatchcase
 from typing import NamedTuple, Protocol
 
 WINDOW = 60
@@ -23,31 +24,66 @@ class Limits(Protocol):
         """Runs at a time."""
 
 
+class Rates(NamedTuple):
+    """Limits for the models and agents that fit a pattern; these are counted together."""
+
+    rpm: int | None = None
+    tpm: int | None = None
+    concurrent: int | None = None
+
+
+ModelLimits = tuple[tuple[str, Rates], ...]
+"""Patterns with their limits; each is counted for itself, whatever else fits."""
+
+
+class Rules(Limits, Protocol):
+    """Limits for all calls, and for those of some models."""
+
+    @property
+    def model_limits(self) -> ModelLimits:
+        """Limits by pattern."""
+
+
 class Scope(NamedTuple):
-    """Limits, and what is counted under them: of a project, of one of its keys, of a key and a model."""
+    """Limits, and what is counted under them: calls of a project, of one of its keys; of some models."""
 
     limits: Limits
     project_id: str
     key_id: str | None = None
-    model: str | None = None
+    pattern: str | None = None
 
     @property
-    def name(self) -> str:
-        """How a client is told of it."""
-        if self.model is not None:
-            return "key and model"
+    def owner(self) -> str:
+        """Who has the limits, as a client is told."""
         return "key" if self.key_id is not None else "project"
 
     @property
     def counter(self) -> str:
         """What it is counted under."""
-        return ":".join((self.project_id, self.key_id or "", self.model or ""))
+        return ":".join((self.project_id, self.key_id or "", self.pattern or ""))
 
     @property
     def limited(self) -> bool:
         """Whether there is anything to count."""
         limits = self.limits
         return limits.rpm is not None or limits.tpm is not None or limits.concurrent is not None
+
+    def named(self, limit: str) -> str:
+        """One of the limits, as a client is told of it."""
+        return f"its limit '{limit}'" + (f" for '{self.pattern}'" if self.pattern is not None else "")
+
+
+def scopes(rules: Rules, project_id: str, key_id: str | None, target: str) -> list[Scope]:
+    """What a call of this model or agent is counted under, by the rules of a project or of a key."""
+    fitting = ((rates, pattern) for pattern, rates in rules.model_limits if fits(pattern, target))
+    found = [Scope(rules, project_id, key_id)]
+    found += [Scope(rates, project_id, key_id, pattern) for rates, pattern in fitting]
+    return [scope for scope in found if scope.limited]
+
+
+def fits(pattern: str, target: str) -> bool:
+    """Whether a limit for this pattern is about this model or agent."""
+    return fnmatchcase(target.removeprefix("models/").removeprefix("agents/"), pattern)
 
 
 class Window(NamedTuple):

@@ -23,13 +23,15 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from app.core import policy as policies
+from app.core import rules
 from app.core.audit import Entry
+from app.core.listing import ALL, Span
 from app.core.policy import FREE, Policy
 from app.store import audit
 from app.store.clock import now
 from app.store.database import Database
 from app.store.notices import REVOKED, announce
+from app.store.pages import page
 from app.store.schema import api_keys, peppers, projects
 
 
@@ -115,9 +117,9 @@ class Keys:
         """
         return self._database.write(_change_project, (name, change))
 
-    async def projects(self) -> list[Project]:
-        """All projects, by name."""
-        query = _PROJECT.order_by(projects.c.name)
+    async def projects(self, span: Span = ALL) -> list[Project]:
+        """Projects, by name."""
+        query = page(_PROJECT, [projects.c.name], span)
         rows = await self._database.read(lambda connection: connection.execute(query).all())
         return [_project(row) for row in rows]
 
@@ -145,9 +147,9 @@ class Keys:
         """End a key's validity now; False when there is no key that is not revoked."""
         return self._database.write(_revoke, (key_id, told))
 
-    async def issued(self, project_id: str | None = None) -> list[Key]:
-        """The keys of a project, or of all, oldest first; revoked ones too."""
-        query = _KEY.order_by(api_keys.c.created_at, api_keys.c.id)
+    async def issued(self, project_id: str | None = None, span: Span = ALL) -> list[Key]:
+        """Keys of a project, or of all, oldest first; revoked ones too."""
+        query = page(_KEY, [api_keys.c.created_at, api_keys.c.id], span)
         if project_id is not None:
             query = query.where(api_keys.c.project_id == project_id)
         rows = await self._database.read(lambda connection: connection.execute(query).all())
@@ -243,14 +245,14 @@ def _read(row: Row[Any]) -> dict[str, Any]:
 
 
 def _policy(text: bytes | None) -> Policy:
-    return FREE if text is None else policies.read(orjson.loads(text))
+    return FREE if text is None else rules.read(orjson.loads(text))
 
 
 def _values(record: Project | Key) -> dict[str, Any]:
     """The columns of a project or a key."""
     values = {each.name: getattr(record, each.name) for each in fields(record) if each.name != "project"}
     values["labels"] = orjson.dumps(dict(record.labels)) if record.labels else None
-    values["policy"] = None if record.policy == FREE else orjson.dumps(policies.written(record.policy))
+    values["policy"] = None if record.policy == FREE else orjson.dumps(rules.written(record.policy))
     return values
 
 

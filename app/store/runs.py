@@ -22,7 +22,7 @@ from sqlalchemy import (
     update,
 )
 
-from app.core import status
+from app.core import quota, status
 from app.store.clock import now
 from app.store.database import Database, OneByOne
 from app.store.idempotency import Existing, Once, claim
@@ -92,14 +92,17 @@ class Runs:
         )
         return await self._database.read(lambda connection: connection.execute(query).scalar()) or 0
 
-    async def running(self, project_id: str, key_id: str | None, model: str | None) -> int:
-        """How many runs of a project go on or wait, of one key or model where one is named."""
-        same = [interactions.c.key_id == key_id] if key_id is not None else []
-        same += [interactions.c.model == model] if model is not None else []
-        query = select(func.count()).where(
-            interactions.c.lease_until.is_not(None), interactions.c.project_id == project_id, *same
+    async def running(self, project_id: str, key_id: str | None, pattern: str | None) -> int:
+        """How many runs of a project go on or wait; of one key, of models that fit a pattern, where named."""
+        target = func.coalesce(interactions.c.model, interactions.c.agent)
+        query = select(target, func.count()).where(
+            interactions.c.lease_until.is_not(None), interactions.c.project_id == project_id
         )
-        return await self._database.read(lambda connection: connection.execute(query).scalar_one())
+        if key_id is not None:
+            query = query.where(interactions.c.key_id == key_id)
+        grouped = query.group_by(target)
+        rows = await self._database.read(lambda connection: connection.execute(grouped).all())
+        return sum(count for name, count in rows if pattern is None or quota.fits(pattern, name))
 
 
 _EVENT_ROWS = 64

@@ -11,7 +11,7 @@ from app.auth import caller as caller_module
 from app.auth import keys
 from app.auth.addresses import Addresses
 from app.auth.caller import Authenticator, Caller
-from app.core import policy
+from app.core import policy, rules
 from app.errors import PermissionDenied, Unauthenticated
 from app.store.keys import Holder
 
@@ -193,7 +193,7 @@ async def test_a4_an_answer_from_before_a_revocation_is_not_remembered(clock):
 
 
 async def test_a_caller_stands_under_both_policies():
-    project, key = policy.read({"rpm": 9, "deny_tools": ["bash"]}), policy.read({"rpm": 3, "models": ["a"]})
+    project, key = rules.read({"rpm": 9, "deny_tools": ["bash"]}), rules.read({"rpm": 3, "models": ["a"]})
     register = Register()
     register.known[keys.digest(PEPPER, KEY)] = replace(
         ADA, key_name="ci", project_policy=project, key_policy=key
@@ -204,7 +204,7 @@ async def test_a_caller_stands_under_both_policies():
 
 
 async def test_a_key_is_used_from_its_networks_only():
-    office = policy.read({"networks": ["10.0.0.0/8"]})
+    office = rules.read({"networks": ["10.0.0.0/8"]})
     headers = [(b"x-goog-api-key", KEY.encode()), (b"x-forwarded-for", b"10.1.1.1")]
 
     async def lookup(_digest: bytes) -> Holder | None:

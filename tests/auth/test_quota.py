@@ -10,7 +10,8 @@ import pytest
 import redis
 
 from app.auth.quota import Counters, Quota
-from app.core.quota import Scope, Window, wait
+from app.core.quota import Rates, Scope, Window, scopes, wait
+from app.core.rules import read
 from app.errors import ApiError
 
 _REDIS = os.environ.get("GATEWAY_TEST_REDIS", "redis://127.0.0.1:6379/9")
@@ -46,8 +47,8 @@ async def counters(redis_url: str | None) -> AsyncIterator[Counters]:
     await made.close()
 
 
-def scope(project: str | None = None, **limits: int) -> Scope:
-    return Scope(Limits(**limits), project or f"prj_{secrets.token_hex(6)}", "key_1")
+def scope(pattern: str | None = None, **limits: int) -> Scope:
+    return Scope(Limits(**limits), f"prj_{secrets.token_hex(6)}", "key_1", pattern)
 
 
 async def refused(quota: Quota, scopes: list[Scope], tokens: int = 1) -> ApiError:
@@ -112,6 +113,41 @@ async def test_runs_of_other_replicas_count(counters: Counters) -> None:
 
     await refused(Quota(counters, many), [scope(concurrent=2)])
     await Quota(counters, many).admit([scope(concurrent=3)], 1)
+
+
+@pytest.mark.parametrize("limit", ["rpm", "tpm", "concurrent"])
+async def test_a_limit_for_some_models_is_counted_apart_and_named(counters: Counters, limit: str) -> None:
+    quota, project = Quota(counters, nobody), f"prj_{secrets.token_hex(6)}"
+    rules = read(
+        {"rpm": 9, "model_limits": {"gemini-3*": {limit: 1}, "*-pro": {limit: 2}, "gemma": {"rpm": 1}}}
+    )
+
+    def of(target: str) -> list[Scope]:
+        return scopes(rules, project, "key_1", target)
+
+    await quota.admit(of("gemini-3-flash"), 1)
+    error = await refused(quota, of("gemini-3-pro"))
+    assert error.message.startswith("The key has ")
+    assert error.message.endswith(f"its limit '{limit}' for 'gemini-3*'.")
+    await quota.admit(of("models/gemini-2-pro"), 1)  # what was refused before has left no trace
+    await quota.admit(of("agents/other-pro"), 1)
+    assert "for '*-pro'" in (await refused(quota, of("gemini-2-pro"))).message
+    await quota.admit(of("gemma"), 1)
+    assert "'rpm' for 'gemma'" in (await refused(quota, of("models/gemma"))).message
+    await quota.admit(of("anything"), 1)
+
+
+def test_every_pattern_that_fits_is_a_limit_of_its_own() -> None:
+    rules = read(
+        {"tpm": 5, "model_limits": {"gemini-*": {"rpm": 1}, "*": {"concurrent": 2}, "x": {"rpm": 3}}}
+    )
+    found = scopes(rules, "prj_1", None, "models/gemini-3")
+    assert [(each.pattern, each.limits) for each in found] == [
+        (None, rules),
+        ("*", Rates(concurrent=2)),
+        ("gemini-*", Rates(rpm=1)),
+    ]
+    assert scopes(read({"model_limits": {"x": {"rpm": 3}}}), "prj_1", "key_1", "X") == []
 
 
 async def test_two_replicas_share_a_limit_in_redis(redis_url: str | None) -> None:

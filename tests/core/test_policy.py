@@ -6,11 +6,16 @@ from hypothesis import strategies as st
 
 from app.core import policy
 from app.core.model import Json, Request
-from app.core.policy import FREE, Forbidden, Policy, Unfit, Unreadable, combine
+from app.core.policy import FREE, Forbidden, Policy, Unfit, combine
+from app.core.quota import Rates
+from app.core.rules import Unreadable, changed, read, written
 
 MODELS = ("gemini-flash", "gemini-pro", "gemma", "tunedModels/x")
 TOOLS = ("function", "code_execution", "mcp_server", "google_search")
 NUMBERS = ("max_output_tokens", "retention_days", "rpm", "tpm", "concurrent")
+RATES = st.fixed_dictionaries(
+    {}, optional={name: st.none() | st.integers(1, 5) for name in ("rpm", "tpm", "concurrent")}
+)
 
 
 def ask(**fields: object) -> Request:
@@ -37,9 +42,12 @@ FIELDS = st.fixed_dictionaries(
         ),
         "store": st.sampled_from(["client", "never", "always"]),
         **{name: st.integers(1, 5) for name in NUMBERS},
+        "model_limits": st.dictionaries(
+            st.sampled_from([*MODELS, "gem*", "*"]), st.none() | RATES, max_size=4
+        ),
     },
 )
-POLICIES = FIELDS.map(policy.read)
+POLICIES = FIELDS.map(read)
 ADDRESSES = st.sampled_from(
     [None, "", "10.1.2.3", "10.1.9.9", "10.200.0.1", "::ffff:10.1.2.3", "2001:db8::7", "8.8.8.8"]
 )
@@ -92,6 +100,18 @@ def test_no_number_of_a_key_is_more_than_its_projects(project: Policy, key: Poli
         assert getattr(both, name) == min(found, default=None)
 
 
+@given(POLICIES, POLICIES)
+def test_every_limit_of_either_for_a_model_counts(project: Policy, key: Policy):
+    both = dict(combine(project, key).model_limits)
+    assert both.keys() == dict(project.model_limits).keys() | dict(key.model_limits).keys()
+    for pattern, rates in both.items():
+        for name, limit in rates._asdict().items():
+            given_ = [dict(each.model_limits).get(pattern, Rates()) for each in (project, key)]
+            found = [getattr(each, name) for each in given_ if getattr(each, name) is not None]
+            assert limit == min(found, default=None)
+            assert limit is None or combine(project, key).counts_calls
+
+
 @given(POLICIES)
 def test_a_policy_without_rules_changes_nothing(some: Policy):
     assert combine(some, FREE) == combine(FREE, some) == combine(some, some) == some
@@ -99,8 +119,8 @@ def test_a_policy_without_rules_changes_nothing(some: Policy):
 
 @given(FIELDS)
 def test_what_is_written_is_read_again(fields: Json):
-    some = policy.read(fields)
-    assert policy.read(policy.written(some)) == some
+    some = read(fields)
+    assert read(written(some)) == some
 
 
 @given(REQUESTS)
@@ -110,19 +130,19 @@ def test_without_rules_every_request_stays_as_it_is(request: Request):
 
 def refusal(rules: Json, request: Request) -> str:
     with pytest.raises(Forbidden) as refused:
-        policy.admit(policy.read(rules), request)
+        policy.admit(read(rules), request)
     return str(refused.value)
 
 
 def test_models_and_agents_are_allowed_by_globs():
     flash = {"models": ["gemini-*-flash", "gemma"]}
     for model in ("gemini-3-flash", "models/gemini-3-flash", "gemma"):
-        policy.admit(policy.read(flash), ask(model=model))
+        policy.admit(read(flash), ask(model=model))
     for model in ("gemini-3-pro", "Gemma", "gemma2", "models/models/gemma", " gemma", "gemini-3-flash\n"):
         assert "(policy: models)" in refusal(flash, ask(model=model))
-    policy.admit(policy.read(flash), ask(agent="any-agent"))
+    policy.admit(read(flash), ask(agent="any-agent"))
     research = {"agents": ["deep-research-*"], "models": []}
-    policy.admit(policy.read(research), ask(agent="agents/deep-research-9"))
+    policy.admit(read(research), ask(agent="agents/deep-research-9"))
     assert "(policy: agents)" in refusal(research, ask(agent="mine"))
     assert "(policy: models)" in refusal(research, ask(model="gemma"))
 
@@ -152,7 +172,7 @@ def test_a_denied_tool_is_found_however_it_is_written(denied: str, used: str):
 
 
 def test_other_tools_are_not_denied():
-    some = policy.read({"deny_tools": ["mcp_server", "code_execution"]})
+    some = read({"deny_tools": ["mcp_server", "code_execution"]})
     policy.admit(
         some, ask(tools=[{"type": each} for each in ("function", "google_search", "server", "code")])
     )
@@ -175,7 +195,7 @@ def test_other_tools_are_not_denied():
 )
 def test_more_output_than_allowed_is_refused_by_name(options: Json):
     with pytest.raises(Unfit, match=r"'generation_?[cC]onfig"):
-        policy.admit(policy.read({"max_output_tokens": 100}), ask(**options))
+        policy.admit(read({"max_output_tokens": 100}), ask(**options))
 
 
 @pytest.mark.parametrize(
@@ -194,12 +214,12 @@ def test_more_output_than_allowed_is_refused_by_name(options: Json):
 def test_nothing_means_the_most_that_is_allowed(given_: Json, kept: Json):
     request = ask(**given_)
     before = dict(request.options)
-    assert policy.admit(policy.read({"max_output_tokens": 100}), request).options == kept
+    assert policy.admit(read({"max_output_tokens": 100}), request).options == kept
     assert request.options == before
 
 
 def test_an_agent_is_given_no_maximum_but_may_not_name_a_higher_one():
-    some = policy.read({"max_output_tokens": 100})
+    some = read({"max_output_tokens": 100})
     assert policy.admit(some, ask(agent="a", agent_config={"type": "x"})).options == {
         "agent_config": {"type": "x"}
     }
@@ -208,7 +228,7 @@ def test_an_agent_is_given_no_maximum_but_may_not_name_a_higher_one():
 
 
 def test_store_is_what_the_policy_says():
-    never, always = policy.read({"store": "never"}), policy.read({"store": "always"})
+    never, always = read({"store": "never"}), read({"store": "always"})
     assert policy.admit(never, ask()).store is False
     assert policy.admit(never, ask(store=False)).store is False
     with pytest.raises(Unfit, match="'background' needs 'store'"):
@@ -221,7 +241,7 @@ def test_store_is_what_the_policy_says():
 
 
 def test_an_address_is_one_however_it_is_written():
-    office = policy.read({"networks": ["10.0.0.0/8", "2001:db8::/32"]})
+    office = read({"networks": ["10.0.0.0/8", "2001:db8::/32"]})
     for inside in ("10.1.2.3", "::ffff:10.1.2.3", "2001:DB8::1"):
         policy.check_network(office, inside)
     for outside in ("11.1.2.3", "::ffff:11.1.2.3", "::10.1.2.3", "10.1.2", "0x0a010203", "", None):
@@ -230,11 +250,23 @@ def test_an_address_is_one_however_it_is_written():
 
 
 def test_rules_are_changed_one_by_one():
-    some = policy.read({"models": ["a"], "rpm": 5})
-    changed = policy.changed(some, {"rpm": None, "tpm": 9})
-    assert policy.written(changed) == {"models": ["a"], "tpm": 9}
-    assert policy.changed(changed, {"models": None, "tpm": None}) == FREE
-    assert policy.written(FREE) == {}
+    some = read({"models": ["a"], "rpm": 5})
+    other = changed(some, {"rpm": None, "tpm": 9})
+    assert written(other) == {"models": ["a"], "tpm": 9}
+    assert changed(other, {"models": None, "tpm": None}) == FREE
+    assert written(FREE) == {}
+
+
+def test_limits_for_models_are_changed_one_by_one():
+    some = read({"model_limits": {"b*": {"rpm": 1, "tpm": 2}, "a": {"concurrent": 3}}})
+    assert written(some) == {"model_limits": {"a": {"concurrent": 3}, "b*": {"rpm": 1, "tpm": 2}}}
+    other = changed(some, {"model_limits": {"b*": {"rpm": None, "concurrent": 9}, "c": {"rpm": 4}}})
+    kept = {"a": {"concurrent": 3}, "b*": {"tpm": 2, "concurrent": 9}, "c": {"rpm": 4}}
+    assert written(other) == {"model_limits": kept}
+    fewer = changed(other, {"model_limits": {"a": None, "b*": {"tpm": None, "concurrent": None}}})
+    assert written(fewer) == {"model_limits": {"c": {"rpm": 4}}}
+    assert changed(fewer, {"model_limits": {}}) == fewer
+    assert changed(fewer, {"model_limits": None}) == FREE
 
 
 @pytest.mark.parametrize(
@@ -260,8 +292,14 @@ def test_rules_are_changed_one_by_one():
         ({"rpm": 1.5}, "rpm"),
         ({"tpm": 2**60}, "tpm"),
         ({"concurrent": "3"}, "concurrent"),
+        ({"model_limits": ["a"]}, "'model_limits' must be an object"),
+        ({"model_limits": {"a b": {"rpm": 1}}}, "'model_limits': 'a b' is no pattern"),
+        ({"model_limits": {"a*": 5}}, r"'model_limits\.a\*' must be an object"),
+        ({"model_limits": {"a": {"rmp": 1}}}, r"'model_limits\.a\.rmp': a policy has no such field"),
+        ({"model_limits": {"a": {"tpm": 0}}}, r"'model_limits\.a\.tpm' must be a whole number"),
+        ({"model_limits": {f"a{number}": {"rpm": 1} for number in range(101)}}, "model_limits"),
     ],
 )
 def test_what_is_no_policy_is_refused_by_name(fields: Json, named: str):
     with pytest.raises(Unreadable, match=named):
-        policy.read(fields)
+        read(fields)

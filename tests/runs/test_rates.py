@@ -6,7 +6,7 @@ import json
 from tests.conftest import GatewayFactory
 from tests.support.client import Client
 from tests.support.gateway import Gateway
-from tests.support.upstream import Pause, ScriptedUpstream, head, sse, text_events
+from tests.support.upstream import Pause, ScriptedUpstream, answer, head, sse, text_events
 
 STREAM = head("200 OK", "text/event-stream")
 
@@ -80,3 +80,79 @@ async def test_tokens_are_corrected_by_what_was_used(
             await reader.until(2)
             ask = {"model": "test-model", "input": "more", **small}
             must_be_told(await client.http.post("/v1beta/interactions", json=ask), "tpm")
+
+
+async def test_a_key_is_limited_by_model_on_every_path(
+    start_gateway: GatewayFactory, upstream: ScriptedUpstream
+) -> None:
+    gateway = await asyncio.to_thread(start_gateway, upstream.url)
+    limit = ("--model-limit", "gemini-3*:rpm=3", "--model-limit", "research:rpm=1")
+    key = await asyncio.to_thread(limited, gateway, *limit)
+    for _ in range(3):
+        upstream.script(STREAM + sse(*text_events("Hi"), done=True))
+    upstream.script(answer({"candidates": []}))
+    mine, other, agent = (
+        {"model": "gemini-3-pro"},
+        {"model": "gemini-2"},
+        {"model": None, "agent": "research"},
+    )
+    called = {"contents": [{"parts": [{"text": "Hi"}]}]}
+    async with Client(gateway, key) as client, Client(gateway) as unlimited:
+        assert (await client.create(**mine)).status == 200
+        assert (await client.create(**mine, stream=True)).status == 200
+        assert (await client.http.post("/v1/models/gemini-3:generateContent", json=called)).status_code == 200
+        for way in ({}, {"stream": True}, {"background": True}, {"store": False}):
+            ask = {"model": "models/gemini-3-flash", "input": "Hi", **way}
+            refused = await client.http.post("/v1beta/interactions", json=ask)
+            must_be_told(refused, "rpm")
+            assert "The key has used its 3 requests" in refused.json()["error"]["message"]
+            assert refused.json()["error"]["message"].endswith("for 'gemini-3*'.")
+        for method in ("generateContent", "streamGenerateContent", "embedContent", "predict"):
+            forwarded = await client.http.post(f"/v1beta/models/gemini-3-pro:{method}", json=called)
+            must_be_told(forwarded, "rpm")
+        upstream.script(STREAM + sse(*text_events("Hi"), done=True))
+        assert (await client.create(**other)).status == 200
+        upstream.script(STREAM + sse(*text_events("Hi"), done=True))
+        assert (await client.create(**{**agent, "input": "1"})).status == 200
+        assert (await client.create(**{**agent, "input": "2"})).status == 429
+        upstream.script(STREAM + sse(*text_events("Hi"), done=True))
+        assert (await unlimited.create(**mine)).status == 200
+
+
+async def test_a_project_is_limited_by_model_for_all_its_keys(
+    start_gateway: GatewayFactory, upstream: ScriptedUpstream
+) -> None:
+    gateway = await asyncio.to_thread(start_gateway, upstream.url)
+    key = await asyncio.to_thread(limited, gateway)
+    limit = ("projects", "set", "default", "--model-limit", "gemini-*:tpm=1000")
+    assert (await asyncio.to_thread(gateway.run, *limit)).returncode == 0
+    upstream.script(STREAM + sse(*text_events("Hi")[:3]), Pause(120))
+    most = {"generation_config": {"max_output_tokens": 700}}
+    async with (
+        Client(gateway, key) as client,
+        Client(gateway) as other,
+        client.open(model="gemini-3", **most) as reader,
+    ):
+        await reader.until(2)
+        refused = await other.http.post(
+            "/v1beta/interactions", json={"model": "gemini-2", "input": "more", **most}
+        )
+        must_be_told(refused, "tpm")
+        text = "The project has used its 1000 tokens in a minute, its limit 'tpm' for 'gemini-*'."
+        assert refused.json()["error"]["message"] == text
+
+
+async def test_queued_runs_and_those_of_another_replica_count_for_a_model(
+    start_gateway: GatewayFactory, upstream: ScriptedUpstream
+) -> None:
+    here = await asyncio.to_thread(start_gateway, upstream.url, GATEWAY_RUNS__BACKGROUND="0")
+    there = await asyncio.to_thread(start_gateway, upstream.url, GATEWAY_RUNS__BACKGROUND="0")
+    key = await asyncio.to_thread(limited, here, "--model-limit", "gemini-*:concurrent=2")
+    async with Client(here, key) as first, Client(there, key) as second:
+        for client, number in ((first, "1"), (second, "2")):
+            assert (await client.create(model="gemini-3", input=number, background=True)).status == 200
+        for client in (first, second):
+            ask = {"model": "gemini-2", "input": "3"}
+            must_be_told(await client.http.post("/v1beta/interactions", json=ask), "concurrent")
+        upstream.script(STREAM + sse(*text_events("Hi"), done=True))
+        assert (await first.create(model="gemma")).status == 200

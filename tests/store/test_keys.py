@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
-from app.core import policy
+from app.core import rules
 from app.core.audit import Actor, Entry
 from app.store.keys import AlreadyExists, Holder, Key, NewKey, Project, ProjectChange
 from app.store.schema import audit_log, projects
@@ -133,7 +133,7 @@ async def test_callers_with_their_own_key_get_one_project_each(store: Store):
     holders = await asyncio.gather(*asked)
     assert {holder.project_id for holder in holders} == {"byok_" + "01" * 16, "byok_" + "02" * 16}
     assert all(holder.key_id is None for holder in holders)
-    policy_of_one = policy.read({"rpm": 3})
+    policy_of_one = rules.read({"rpm": 3})
     await store.keys.change_project(holders[0].project_id, keeping(3, policy=policy_of_one))
     found = await store.keys.passthrough_holder(digest(1))
     assert (found.retention_days, found.project_policy) == (3, policy_of_one)
@@ -148,7 +148,7 @@ async def test_peppers_are_remembered_once(store: Store):
 
 
 async def test_projects_and_keys_keep_all_that_is_said_of_them(store: Store):
-    project = Project("prj_a", "a", 5, 0, "Ada", {"team": "red"}, policy.read({"models": ["gem*"], "rpm": 9}))
+    project = Project("prj_a", "a", 5, 0, "Ada", {"team": "red"}, rules.read({"models": ["gem*"], "rpm": 9}))
     await store.keys.create_project(project)
     assert await store.keys.project("a") == project
     mine = replace(
@@ -156,7 +156,7 @@ async def test_projects_and_keys_keep_all_that_is_said_of_them(store: Store):
         project="a",
         owner="Grace",
         labels={"env": "test"},
-        policy=policy.read({"networks": ["10.0.0.0/8"], "store": "never", "deny_tools": ["bash"]}),
+        policy=rules.read({"networks": ["10.0.0.0/8"], "store": "never", "deny_tools": ["bash"]}),
     )
     await store.keys.create(mine, digest())
     assert await store.keys.issued("prj_a") == [mine]
@@ -169,7 +169,7 @@ async def test_a_changed_key_is_changed_at_once_and_told_with_it(store: Store):
     await store.keys.create(key(), digest())
 
     def change(before: Key) -> tuple[Key, Entry]:
-        return replace(before, policy=policy.read({"rpm": 1}), expires_at=NOW + HOUR), entry(
+        return replace(before, policy=rules.read({"rpm": 1}), expires_at=NOW + HOUR), entry(
             "key.set", before.id
         )
 
@@ -179,7 +179,7 @@ async def test_a_changed_key_is_changed_at_once_and_told_with_it(store: Store):
     changed = await store.keys.change("key_1", change)
     assert changed == (await store.keys.issued())[0]
     assert await store.keys.holder(digest()) == Holder(
-        MINE, "key_1", None, "a key", key_policy=policy.read({"rpm": 1})
+        MINE, "key_1", None, "a key", key_policy=rules.read({"rpm": 1})
     )
     with pytest.raises(ValueError, match="key_1"):
         await store.keys.change("key_1", failing)

@@ -37,6 +37,7 @@ OFTEN: dict[str, Callable[[Store], Any]] = {
     "keep": lambda store: store.runs.keep(ONE, 1, "there"),
     "rewind": lambda store: store.runs.rewind(ONE, 1),
     "follow": lambda store: store.runs.follow(MINE, ONE),
+    "running": lambda store: store.runs.running(MINE, "key_1", "gemini-*"),
 }
 WHOLE = re.compile(r"(SCAN|Seq Scan on) interaction(s|_events|_labels)\b(?! USING)")
 

@@ -9,7 +9,7 @@ from app.store.claims import Claims
 from app.store.database import Database
 from app.store.runs import Runs
 from app.store.schema import interactions
-from tests.store.conftest import HOUR, MINE, Store, batch, new, outcome
+from tests.store.conftest import HOUR, MINE, THEIRS, Store, batch, new, outcome
 
 ANY_BYTES = b'["\x00\xff\xfe' + bytes(range(256)) + "\\u0000\u2028".encode() + b'"]'
 
@@ -91,6 +91,27 @@ async def test_what_is_not_stored_leaves_a_record_without_content(store: Store):
     row = await row_of(store, interaction_id)
     assert (row["status"], row["details"]) == ("completed", b'{"usage":1}')
     assert (row["input"], row["output"], row["options"]) == (None, None, None)
+
+
+async def test_what_runs_is_counted_by_project_by_key_and_by_pattern(store: Store):
+    for key, target in (
+        ("key_1", {"model": "gemini-3-pro"}),
+        ("key_1", {"model": "models/gemini-3-flash"}),
+        ("key_1", {"model": None, "agent": "deep-research-3"}),
+        ("key_2", {"model": "gemini-3-pro"}),
+    ):
+        await store.begin(key_id=key, **target)
+    await store.begin(key_id="key_1", model="gemini-3-pro", status="queued", owner=None, lease_ms=0)
+    await store.begin(project_id=THEIRS, key_id="key_1", model="gemini-3-pro")
+    await store.complete(key_id="key_1", model="gemini-3-pro")
+    running = store.runs.running
+    assert await running(MINE, None, None) == 5
+    assert await running(MINE, "key_1", None) == 4
+    assert await running(MINE, None, "gemini-3-pro") == 3
+    assert await running(MINE, "key_1", "gemini-*") == 3
+    assert await running(MINE, "key_1", "*-3*") == 4
+    assert await running(MINE, "key_1", "deep-*") == 1
+    assert await running(MINE, "key_1", "GEMINI-*") == await running(MINE, "key_3", "*") == 0
 
 
 async def test_an_end_is_an_end(store: Store):

@@ -9,7 +9,7 @@ from app.admin.api.gate import Gateway, Input, Operator, Output, Reader, Text
 from app.admin.api.pages import PageSize, PageToken, behind, cut, position, token
 from app.admin.records import Deleted, Records
 from app.admin.teams import Identity, NewKey, Teams
-from app.core import policy as policies
+from app.core import rules
 from app.store.keys import Key, Project
 
 _DAY_MS = 86_400_000
@@ -17,8 +17,16 @@ _Texts = Annotated[list[Text], Field(max_length=1000)]
 _Labels = dict[str, Text | None]
 
 
-class PolicyGiven(Input):
-    """Rules to be set; null takes one away."""
+class RatesGiven(Input):
+    """Rate limits to be set; null takes one away."""
+
+    rpm: int | None = None
+    tpm: int | None = None
+    concurrent: int | None = None
+
+
+class PolicyGiven(RatesGiven):
+    """Rules to be set; null takes one away, also inside `model_limits`, whose names are patterns."""
 
     models: _Texts | None = None
     agents: _Texts | None = None
@@ -27,9 +35,7 @@ class PolicyGiven(Input):
     max_output_tokens: int | None = None
     store: Literal["client", "never", "always"] | None = None
     retention_days: int | None = None
-    rpm: int | None = None
-    tpm: int | None = None
-    concurrent: int | None = None
+    model_limits: dict[Text, RatesGiven | None] | None = None
 
 
 class ProjectChanged(Input):
@@ -230,4 +236,4 @@ def _age(key: Key) -> str:
 def _shown(found: Project | Key) -> dict[str, Any]:
     """The record with its policy as it is written."""
     fields = {name: getattr(found, name) for name in type(found).__slots__}
-    return {**fields, "labels": dict(found.labels), "policy": policies.written(found.policy)}
+    return {**fields, "labels": dict(found.labels), "policy": rules.written(found.policy)}

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -78,10 +78,7 @@ def with_policy(command: Callable[..., None]) -> Callable[..., None]:
     rules = [rule for rule in _RULES if rule not in signature.parameters]
     added = [
         inspect.Parameter(
-            rule,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=None,
-            annotation=Annotated[str | None, typer.Option(help=_RULES[rule][1], show_default=False)],
+            rule, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_RULES[rule].annotation(rule)
         )
         for rule in rules
     ]
@@ -89,7 +86,7 @@ def with_policy(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def with_rules(**options: Any) -> None:
         texts = {rule: options.pop(rule) for rule in rules}
-        policy = {rule: _rule(rule, text) for rule, text in texts.items() if text is not None}
+        policy = {rule: _RULES[rule].value(rule, text) for rule, text in texts.items() if text is not None}
         command(**options, policy=policy)
 
     with_rules.__annotations__ = {each.name: each.annotation for each in (*own, *added)}
@@ -97,12 +94,29 @@ def with_policy(command: Callable[..., None]) -> Callable[..., None]:
     return with_rules
 
 
-def _rule(rule: str, text: str) -> Any:
-    try:
-        return _RULES[rule][0](text)
-    except ValueError:
-        option = f"'--{rule.replace('_', '-')}'"
-        raise typer.BadParameter("use a whole number, or none", param_hint=option) from None
+class _Rule(NamedTuple):
+    """How an option for a rule is read, and what its help says; `many` is its name if it may be repeated."""
+
+    read: Callable[[Any], Any]
+    help: str
+    form: str = "a whole number, or none"
+    many: str = ""
+
+    def option(self, rule: str) -> str:
+        """The option for this rule."""
+        return self.many or f"--{rule.replace('_', '-')}"
+
+    def annotation(self, rule: str) -> Any:
+        """The type of the command's parameter."""
+        option = typer.Option(self.option(rule), help=self.help, show_default=False)
+        return Annotated[list[str] | None, option] if self.many else Annotated[str | None, option]
+
+    def value(self, rule: str, given: Any) -> Any:
+        """The rule in what was given."""
+        try:
+            return self.read(given)
+        except ValueError:
+            raise typer.BadParameter(f"use {self.form}", param_hint=f"'{self.option(rule)}'") from None
 
 
 def _allowed(text: str) -> list[str] | None:
@@ -117,17 +131,41 @@ def _count(text: str) -> int | None:
     return None if text == _LIFTED else int(text)
 
 
-_RULES: Mapping[str, tuple[Callable[[str], Any], str]] = MappingProxyType(
+def _model_limits(texts: list[str]) -> Json | None:
+    """What the options say, as `rules.changed` takes it; one that is `none` takes all away."""
+    if texts == [_LIFTED]:
+        return None
+    found: Json = {}
+    for text in texts:
+        pattern, mark, limits = text.rpartition(":")
+        if not mark:
+            raise ValueError(text)
+        if limits == _LIFTED:
+            found[pattern] = None
+            continue
+        pairs = (each.partition("=") for each in limits.split(","))
+        found[pattern] = (found.get(pattern) or {}) | {name: _count(limit) for name, _, limit in pairs}
+    return found
+
+
+_RULES: Mapping[str, _Rule] = MappingProxyType(
     {
-        "models": (_allowed, "Patterns of allowed models, as gemini-*,gemma-*; any; none."),
-        "agents": (_allowed, "Patterns of allowed agents; any; none."),
-        "deny_tools": (_denied, "Types of tools that are refused, as mcp_server,code_execution; none."),
-        "networks": (_allowed, "Where requests may come from, as 10.0.0.0/8,2001:db8::/32; any."),
-        "max_output_tokens": (_count, "More output is refused, and nothing means this much; none."),
-        "store": (str, "client: as the request says; never; always."),
-        "retention_days": (_count, "Keep interactions no longer than this; 0 keeps no content; none."),
-        "rpm": (_count, "Requests in a minute; none."),
-        "tpm": (_count, "Tokens in a minute; none."),
-        "concurrent": (_count, "Runs at the same time; none."),
+        "models": _Rule(_allowed, "Patterns of allowed models, as gemini-*,gemma-*; any; none."),
+        "agents": _Rule(_allowed, "Patterns of allowed agents; any; none."),
+        "deny_tools": _Rule(_denied, "Types of tools that are refused, as mcp_server,code_execution; none."),
+        "networks": _Rule(_allowed, "Where requests may come from, as 10.0.0.0/8,2001:db8::/32; any."),
+        "max_output_tokens": _Rule(_count, "More output is refused, and nothing means this much; none."),
+        "store": _Rule(str, "client: as the request says; never; always."),
+        "retention_days": _Rule(_count, "Keep interactions no longer than this; 0 keeps no content; none."),
+        "rpm": _Rule(_count, "Requests in a minute; none."),
+        "tpm": _Rule(_count, "Tokens in a minute; none."),
+        "concurrent": _Rule(_count, "Runs at the same time; none."),
+        "model_limits": _Rule(
+            _model_limits,
+            "The same for some models, as 'gemini-*:rpm=10,tpm=1000,concurrent=2'; as often as wanted; "
+            "'gemini-*:none', none.",
+            "PATTERN:rpm=10,tpm=1000,concurrent=2, PATTERN:none, or none",
+            "--model-limit",
+        ),
     }
 )
