@@ -19,7 +19,8 @@ from app.settings import Settings
 from app.store.budgets import Budgets, Level
 from app.store.database import Database
 from app.store.keys import Key, Keys
-from app.store.ledger import Ledger, Sum, Wanted
+from app.store.ledger import Ledger
+from app.store.reports import Sum, Wanted
 
 BY = ("day", "project", "key", "model", "label")
 """What a report can be by."""

@@ -4,7 +4,7 @@ Upstreams forget it, and some exaggerate: what is kept is never negative, and ne
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 MOST = 1_000_000_000
@@ -31,6 +31,8 @@ class Usage:
 
 
 NOTHING = Usage()
+COUNTED = tuple(each.name for each in fields(Usage) if each.name != "modalities")
+"""The names of what is counted."""
 
 
 def of_interaction(said: object) -> Usage:

@@ -18,11 +18,8 @@ from app.core.usage import Usage
 from app.errors import ApiError, FailedPrecondition, Unavailable
 from app.runs.run import Run
 from app.store.budgets import Ask, Budgets, Refusal
-from app.store.ledger import Charge, Ledger
+from app.store.ledger import RUN, Charge, Ledger
 from app.store.records import FIRST_ATTEMPT, NewInteraction
-
-RUN = "interaction"
-"""The kind of a run's call; that of a forwarded one is the method's name."""
 
 _DAY_MS = 86_400_000
 _PRICES_KNOWN = 1024

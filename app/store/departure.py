@@ -16,9 +16,9 @@ from app.core.audit import Entry
 from app.store.audit import append
 from app.store.clock import now
 from app.store.database import Database
-from app.store.erasure import BYTES, ROWS, follow
+from app.store.erasure import BYTES, ERASED, ROWS, follow
 from app.store.holds import any_in
-from app.store.leftovers import ERASED, Leftover, leave
+from app.store.leftovers import Leftover, leave
 from app.store.notices import REVOKED, announce
 from app.store.schema import api_keys, interactions, projects, upstream_resources
 

@@ -28,7 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.dml import ReturningDelete
 
 from app.core import status
-from app.store import leftovers
+from app.store import ledger, leftovers
 from app.store.clock import moment
 from app.store.holds import held, settle
 from app.store.schema import interactions
@@ -50,8 +50,10 @@ class Position(NamedTuple):
 
 
 START = Position(-1 << 62, "")
-
 """Before everything that has ever expired."""
+
+ERASED = (*leftovers.ERASED, *ledger.CALLED)
+"""What `follow` must know of an interaction: the columns for RETURNING."""
 
 
 def ended(row: FromClause) -> ColumnElement[bool]:
@@ -124,7 +126,7 @@ def _erasure(doomed: CTE) -> ReturningDelete[Any]:
     return (
         delete(interactions)
         .where(interactions.c.id.in_(unlocked(interactions.c.id.in_(some))))
-        .returning(*leftovers.ERASED, interactions.c.parent_id)
+        .returning(*ERASED, interactions.c.parent_id)
     )
 
 
@@ -149,4 +151,5 @@ def erase(
 def follow(connection: Connection, erased: Sequence[Row[Any]]) -> None:
     """What goes with interactions that this transaction erases: what others keep, or have yet to be told."""
     leftovers.leave_of(connection, erased)
+    ledger.leave_open(connection, erased)
     erase_deliveries(connection, [row.id for row in erased])

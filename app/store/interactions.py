@@ -16,9 +16,8 @@ from app.core.model import Interaction
 from app.store.audit import append
 from app.store.clock import now
 from app.store.database import Database
-from app.store.erasure import follow
+from app.store.erasure import ERASED, follow
 from app.store.holds import held, settle
-from app.store.leftovers import ERASED
 from app.store.schema import interactions
 
 

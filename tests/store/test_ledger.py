@@ -11,7 +11,8 @@ from sqlalchemy import delete, insert, select
 
 from app.core.usage import Usage
 from app.store.database import Database
-from app.store.ledger import Charge, Ledger, Sum, Wanted
+from app.store.ledger import Charge, Ledger
+from app.store.reports import Sum, Wanted
 from app.store.schema import usage_days, usage_ledger
 
 DAY_MS = 86_400_000
