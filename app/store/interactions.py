@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, and_, bindparam, delete, literal, select
+from sqlalchemy import Connection, Row, Select, and_, bindparam, delete, literal, select
 
 from app.core.audit import Entry
 from app.core.chain import Link
@@ -63,62 +63,64 @@ class Interactions:
 
     async def get(self, project_id: str, interaction_id: str) -> Interaction | None:
         """The interaction, unless it is absent, foreign, expired or was not to be stored."""
-        query = _visible(_RESOURCE, project_id).where(interactions.c.id == interaction_id)
-        row = await self._database.read(lambda connection: connection.execute(query).first())
+        row = await self._first(_GET, project_id, interaction_id)
         return interaction(row._asdict()) if row is not None else None
 
     async def newest(self, project_id: str, limit: int) -> list[Interaction]:
         """The newest interactions of a project, newest first."""
-        query = (
-            _visible(_RESOURCE, project_id)
-            .order_by(interactions.c.created_at.desc(), interactions.c.id.desc())
-            .limit(limit)
-        )
-        rows = await self._database.read(lambda connection: connection.execute(query).all())
+        wanted = {"project": project_id, "most": limit}
+        rows = await self._database.read(lambda connection: connection.execute(_NEWEST, wanted).all())
         return [interaction(row._asdict()) for row in rows]
 
     async def parent(self, project_id: str, interaction_id: str) -> Parent | None:
         """The interaction as a parent: how it ended and how long its history is."""
-        query = _visible(_PARENT, project_id).where(interactions.c.id == interaction_id)
-        row = await self._database.read(lambda connection: connection.execute(query).first())
+        row = await self._first(_PARENT, project_id, interaction_id)
         return Parent(*row) if row is not None else None
 
     async def reached(self, project_id: str, interaction_id: str) -> Reached | None:
         """How far the interaction is, without reading what is in it."""
-        query = _visible(_REACHED, project_id).where(interactions.c.id == interaction_id)
-        row = await self._database.read(lambda connection: connection.execute(query).first())
+        row = await self._first(_REACHED, project_id, interaction_id)
         return Reached(*row) if row is not None else None
 
     async def runs(self, project_id: str, interaction_id: str) -> bool:
         """Whether an interaction runs, or waits to, be it stored or not."""
-        query = select(interactions.c.id).where(
-            interactions.c.id == interaction_id,
-            interactions.c.project_id == project_id,
-            interactions.c.lease_until.is_not(None),
-        )
-        return await self._database.read(lambda connection: connection.execute(query).first()) is not None
+        return await self._first(_RUNS, project_id, interaction_id) is not None
 
     async def chain(self, project_id: str, interaction_id: str) -> list[Link]:
         """The interaction and its ancestors, root first, as far up as they still exist.
 
         Ancestors count even when they have expired: a conversation in use keeps its context.
         """
-        query = _chain(project_id, interaction_id)
-        rows = await self._database.read(lambda connection: connection.execute(query).all())
+        one = {"project": project_id, "interaction": interaction_id}
+        rows = await self._database.read(lambda connection: connection.execute(_CHAIN, one).all())
         return [Link(*row) for row in rows]
 
+    async def _first(self, query: Select[Any], project_id: str, interaction_id: str) -> Row[*tuple[Any, ...]] | None:
+        one = {"project": project_id, "interaction": interaction_id}
+        return await self._database.read(lambda connection: connection.execute(query, one).first())
 
-_RESOURCE = select(*(interactions.c[name] for name in Interaction.__slots__))
-_REACHED = select(*(interactions.c[name] for name in Reached.__slots__))
-_PARENT = select(*(interactions.c[name] for name in Parent.__slots__))
+
+# Built once: to build a statement takes several times as long as to execute it.
+_OWN = interactions.c.project_id == bindparam("project")
+_VISIBLE = and_(_OWN, interactions.c.store, interactions.c.expires_at > now())
+_NAMED = interactions.c.id == bindparam("interaction")
 
 
-def _visible(query: Select[Any], project_id: str) -> Select[Any]:
-    return query.where(
-        interactions.c.project_id == project_id,
-        interactions.c.store,
-        interactions.c.expires_at > now(),
-    )
+def _columns(of: type) -> Select[Any]:
+    """The columns that these fields are read from."""
+    return select(*(interactions.c[name] for name in of.__slots__))  # type: ignore[attr-defined]
+
+
+_GET = _columns(Interaction).where(_VISIBLE, _NAMED)
+_REACHED = _columns(Reached).where(_VISIBLE, _NAMED)
+_PARENT = _columns(Parent).where(_VISIBLE, _NAMED)
+_RUNS = select(interactions.c.id).where(_OWN, _NAMED, interactions.c.lease_until.is_not(None))
+_NEWEST = (
+    _columns(Interaction)
+    .where(_VISIBLE)
+    .order_by(interactions.c.created_at.desc(), interactions.c.id.desc())
+    .limit(bindparam("most"))
+)
 
 
 def interaction(fields: dict[str, Any]) -> Interaction:
@@ -128,21 +130,18 @@ def interaction(fields: dict[str, Any]) -> Interaction:
     return Interaction(**fields)
 
 
-def _chain(project_id: str, interaction_id: str) -> Select[Any]:
+def _chain() -> Select[Any]:
     """A recursion over the parent ids: linear in the chain, however many children a link has."""
-    first = select(interactions.c.id, interactions.c.parent_id).where(
-        interactions.c.id == interaction_id, interactions.c.project_id == project_id
-    )
+    first = select(interactions.c.id, interactions.c.parent_id).where(_OWN, _NAMED)
     links = first.cte("links", recursive=True)
-    above = select(interactions.c.id, interactions.c.parent_id).join(
-        links, and_(interactions.c.id == links.c.parent_id, interactions.c.project_id == project_id)
+    parents = links.c.parent_id == interactions.c.id
+    links = links.union_all(
+        select(interactions.c.id, interactions.c.parent_id).join(links, and_(parents, _OWN))
     )
-    links = links.union_all(above)
-    return (
-        select(*(interactions.c[name] for name in Link.__slots__))
-        .join(links, links.c.id == interactions.c.id)
-        .order_by(interactions.c.depth)
-    )
+    return _columns(Link).join(links, links.c.id == interactions.c.id).order_by(interactions.c.depth)
+
+
+_CHAIN = _chain()
 
 
 class _Deletion(NamedTuple):
@@ -155,14 +154,8 @@ class _Ending(enum.Enum):
     GONE, ABSENT, HELD = range(3)
 
 
-_ONE = (
-    interactions.c.project_id == bindparam("owner_project"),
-    interactions.c.id == bindparam("interaction"),
-    interactions.c.store,
-    interactions.c.expires_at > now(),
-)
-_DELETE = delete(interactions).where(*_ONE, ~held(interactions)).returning(*ERASED)
-_THERE = select(interactions.c.id).where(*_ONE)
+_DELETE = delete(interactions).where(_VISIBLE, _NAMED, ~held(interactions)).returning(*ERASED)
+_THERE = select(interactions.c.id).where(_VISIBLE, _NAMED)
 
 
 def _delete(connection: Connection, batch: Sequence[_Deletion]) -> Sequence[_Ending]:
@@ -172,7 +165,7 @@ def _delete(connection: Connection, batch: Sequence[_Deletion]) -> Sequence[_End
 def _deleted(connection: Connection, one: _Deletion) -> _Ending:
     """Erase one here; what others keep of it, or have yet to be told of it, in the same transaction."""
     settle(connection, select(literal(one.project_id)))
-    chosen = {"owner_project": one.project_id, "interaction": one.interaction_id}
+    chosen = {"project": one.project_id, "interaction": one.interaction_id}
     gone = connection.execute(_DELETE, chosen).all()
     follow(connection, gone)
     if gone:

@@ -73,8 +73,8 @@ class Runs:
         The first batch may begin at or before `after`. No more than fit into a few megabytes, however
         many and however long they are; one at least.
         """
-        query = _events(project_id, interaction_id, after)
-        rows = await self._database.read(lambda connection: connection.execute(query).all())
+        wanted = {"project": project_id, "interaction": interaction_id, "after": after}
+        rows = await self._database.read(lambda connection: connection.execute(_EVENTS, wanted).all())
         return [
             EventBatch(row.interaction_id, row.attempt, row.first_seq, row.last_seq, row.frames)
             for row in rows
@@ -82,15 +82,8 @@ class Runs:
 
     async def last_seq(self, project_id: str, interaction_id: str) -> int:
         """The number of the newest stored event; 0 when there is none."""
-        query = (
-            select(func.max(interaction_events.c.last_seq))
-            .join(interactions)
-            .where(
-                interaction_events.c.interaction_id == interaction_id,
-                interactions.c.project_id == project_id,
-            )
-        )
-        return await self._database.read(lambda connection: connection.execute(query).scalar()) or 0
+        one = {"project": project_id, "interaction": interaction_id}
+        return await self._database.read(lambda connection: connection.execute(_LAST_SEQ, one).scalar()) or 0
 
     async def running(self, project_id: str, key_id: str | None, pattern: str | None) -> int:
         """How many runs of a project go on or wait; of one key, of models that fit a pattern, where named."""
@@ -109,12 +102,16 @@ _EVENT_ROWS = 64
 _EVENT_BYTES = 2 << 20
 
 
-def _events(project_id: str, interaction_id: str, after: int) -> Select[Any]:
+_OWN = interactions.c.project_id == bindparam("project")
+_OF_THIS = interaction_events.c.interaction_id == bindparam("interaction")
+_LAST_SEQ = select(func.max(interaction_events.c.last_seq)).join(interactions).where(_OF_THIS, _OWN)
+
+
+def _events() -> Select[Any]:
     columns = interaction_events.c
-    of_this = columns.interaction_id == interaction_id
     sizes = (
         select(columns.first_seq, func.length(columns.frames).label("size"))
-        .where(of_this, columns.last_seq > after)
+        .where(_OF_THIS, columns.last_seq > bindparam("after"))
         .order_by(columns.first_seq)
         .limit(_EVENT_ROWS)
         .subquery()
@@ -125,10 +122,12 @@ def _events(project_id: str, interaction_id: str, after: int) -> Select[Any]:
         select(interaction_events, interactions.c.attempt)
         .join(interactions)
         .join(some, some.c.first_seq == columns.first_seq)
-        .where(of_this, interactions.c.project_id == project_id, some.c.before < _EVENT_BYTES)
+        .where(_OF_THIS, _OWN, some.c.before < _EVENT_BYTES)
         .order_by(columns.first_seq)
     )
 
+
+_EVENTS = _events()
 
 _INSERT = insert(interactions).values(
     last_seq=0,
