@@ -3,10 +3,12 @@
 import asyncio
 import json
 
+import httpx
+
 from tests.conftest import GatewayFactory
 from tests.support.client import Client
 from tests.support.gateway import Gateway
-from tests.support.upstream import Pause, ScriptedUpstream, answer, head, sse, text_events
+from tests.support.upstream import Pause, ScriptedUpstream, head, sse, text_events
 
 STREAM = head("200 OK", "text/event-stream")
 
@@ -25,6 +27,15 @@ def must_be_told(answer, limit: str) -> None:
     assert int(answer.headers["retry-after"]) >= 1
 
 
+async def refusal(client: Client, path: str, body: object) -> httpx.Response:
+    """The answer to one request too many: the next one, or the one after it where a minute has just begun."""
+    for _ in range(3):
+        said = await client.http.post(path, json=body)
+        if said.status_code == 429:
+            break
+    return said
+
+
 async def test_requests_are_counted_by_key_also_forwarded_ones(start_gateway: GatewayFactory) -> None:
     gateway = await asyncio.to_thread(start_gateway)
     key = await asyncio.to_thread(limited, gateway, "--rpm", "2")
@@ -32,10 +43,10 @@ async def test_requests_are_counted_by_key_also_forwarded_ones(start_gateway: Ga
     async with Client(gateway, key) as client, Client(gateway) as other:
         assert (await client.http.post("/v1beta/interactions", json=ask)).status_code == 200
         assert (await client.http.post("/v1beta/models/m:embedContent", json=body)).status_code < 429
-        refused = await client.http.post("/v1beta/interactions", json=ask)
+        refused = await refusal(client, "/v1beta/interactions", ask)
         must_be_told(refused, "rpm")
         assert refused.json()["error"]["code"] == "rate_limit_exceeded"
-        forwarded = await client.http.post("/v1beta/models/m:embedContent", json=body)
+        forwarded = await refusal(client, "/v1beta/models/m:embedContent", body)
         must_be_told(forwarded, "rpm")
         assert forwarded.json()["error"]["status"] == "RESOURCE_EXHAUSTED"
         assert (await other.http.post("/v1beta/interactions", json=ask)).status_code == 200
@@ -86,37 +97,33 @@ async def test_a_key_is_limited_by_model_on_every_path(
     start_gateway: GatewayFactory, upstream: ScriptedUpstream
 ) -> None:
     gateway = await asyncio.to_thread(start_gateway, upstream.url)
-    limit = ("--model-limit", "gemini-3*:rpm=3", "--model-limit", "research:rpm=1")
+    limit = ("--model-limit", "gemini-3*:concurrent=1,rpm=1000", "--model-limit", "research-*:concurrent=1")
     key = await asyncio.to_thread(limited, gateway, *limit)
-    for _ in range(3):
-        upstream.script(STREAM + sse(*text_events("Hi"), done=True))
-    upstream.script(answer({"candidates": []}))
-    mine, other, agent = (
-        {"model": "gemini-3-pro"},
-        {"model": "gemini-2"},
-        {"model": None, "agent": "research"},
-    )
     called = {"contents": [{"parts": [{"text": "Hi"}]}]}
-    async with Client(gateway, key) as client, Client(gateway) as unlimited:
-        assert (await client.create(**mine)).status == 200
-        assert (await client.create(**mine, stream=True)).status == 200
-        assert (await client.http.post("/v1/models/gemini-3:generateContent", json=called)).status_code == 200
+    begun, whole = STREAM + sse(*text_events("Hi")[:3]), STREAM + sse(*text_events("Hi"), done=True)
+
+    async def must_be_refused(client: Client, **target: str) -> None:
         for way in ({}, {"stream": True}, {"background": True}, {"store": False}):
-            ask = {"model": "models/gemini-3-flash", "input": "Hi", **way}
-            refused = await client.http.post("/v1beta/interactions", json=ask)
-            must_be_told(refused, "rpm")
-            assert "The key has used its 3 requests" in refused.json()["error"]["message"]
-            assert refused.json()["error"]["message"].endswith("for 'gemini-3*'.")
-        for method in ("generateContent", "streamGenerateContent", "embedContent", "predict"):
-            forwarded = await client.http.post(f"/v1beta/models/gemini-3-pro:{method}", json=called)
-            must_be_told(forwarded, "rpm")
-        upstream.script(STREAM + sse(*text_events("Hi"), done=True))
-        assert (await client.create(**other)).status == 200
-        upstream.script(STREAM + sse(*text_events("Hi"), done=True))
-        assert (await client.create(**{**agent, "input": "1"})).status == 200
-        assert (await client.create(**{**agent, "input": "2"})).status == 429
-        upstream.script(STREAM + sse(*text_events("Hi"), done=True))
-        assert (await unlimited.create(**mine)).status == 200
+            ask = {**target, "input": "Hi", **way}
+            must_be_told(await client.http.post("/v1beta/interactions", json=ask), "concurrent")
+
+    async with Client(gateway, key) as client, Client(gateway) as unlimited:
+        upstream.script(begun, Pause(300))
+        async with client.open(model="gemini-3-pro", store=False) as reader:
+            await reader.until(2)
+            await must_be_refused(client, model="models/gemini-3-flash")
+            for method in ("generateContent", "streamGenerateContent", "embedContent", "predict"):
+                forwarded = await client.http.post(f"/v1beta/models/gemini-3-pro:{method}", json=called)
+                must_be_told(forwarded, "concurrent")
+            assert forwarded.json()["error"]["message"] == (
+                "The key has 1 interactions running, which is its limit 'concurrent' for 'gemini-3*'."
+            )
+            upstream.rescript(whole)
+            assert (await client.create(model="gemini-2")).status == 200
+            assert (await unlimited.create(model="gemini-3-pro")).status == 200
+        upstream.rescript(begun, Pause(300))
+        assert (await client.create(model=None, agent="research-1", background=True)).status == 200
+        await must_be_refused(client, agent="agents/research-2")
 
 
 async def test_a_project_is_limited_by_model_for_all_its_keys(
