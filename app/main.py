@@ -5,7 +5,6 @@ import contextlib
 import gc
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -35,6 +34,7 @@ from app.auth.keys import digest
 from app.auth.ownership import Ownership
 from app.auth.quota import Counters, Quota
 from app.core import prices
+from app.core.versions import Versions
 from app.egress import Guard, Poster
 from app.limits import Limits
 from app.runs.accounts import Accounts
@@ -60,8 +60,9 @@ from app.store.books import Books
 from app.store.budgets import Budgets
 from app.store.claims import Claims
 from app.store.database import Database
+from app.store.fingerprints import Fingerprints
+from app.store.holders import Holders
 from app.store.interactions import Interactions
-from app.store.keys import Keys
 from app.store.leases import Leases
 from app.store.ledger import Ledger
 from app.store.leftovers import Leftovers
@@ -139,11 +140,11 @@ class _Upstreams:
 
     @classmethod
     def of(
-        cls, settings: Settings, session: aiohttp.ClientSession, secret: bytes, observer: Observer
+        cls, settings: Settings, session: aiohttp.ClientSession, peppers: Versions[bytes], observer: Observer
     ) -> Self:
         """The configured ones, in their order."""
         configured = settings.upstreams
-        pools = {each.name: _credentials(each, secret) for each in configured}
+        pools = {each.name: _credentials(each, peppers) for each in configured}
         adapters = {each.name: _adapter(each, settings, session, pools) for each in configured}
         forwarders = [
             Forwarder(each.name, each.models, pools[each.name], _peer(each, session), observer)
@@ -158,8 +159,9 @@ class _Parts:
     """What the routes and the loops of one process are made of."""
 
     database: Database
+    holders: Holders
     wakeups: Wakeups
-    secret: bytes
+    peppers: Versions[bytes]
     ownership: Ownership
     forwarders: Forwarders
     engine: Engine
@@ -179,34 +181,37 @@ class _Parts:
     ) -> Self:
         """Put the parts together; the stack takes them apart again."""
         observer = telemetry.observer
-        runs_settings, secret, owner = settings.runs, pepper.load(settings), ids.new_id("own")
+        runs_settings, peppers, owner = settings.runs, pepper.load(settings), ids.new_id("own")
         database = Database(settings.database_url, settings.sqlite_synchronous, observer)
         stack.push_async_callback(database.close)
         wakeups = await stack.enter_async_context(Wakeups(notices.of(settings.database_url)))
         carried = telemetry.traces if settings.telemetry.forward_traceparent else None
         carry = carried.carry if carried else None
         session = await stack.enter_async_context(client.session(settings.timeouts, carry))
-        upstreams = _Upstreams.of(settings, session, secret, observer)
-        ownership = Ownership(Resources(database), _hosts(settings), enforced=settings.auth == "keys")
+        upstreams = _Upstreams.of(settings, session, peppers, observer)
+        known = [each for pool in upstreams.pools.values() for each in pool.fingerprints()]
+        resources = Resources(database, {name: each.current for each in known for name in each.all()})
+        ownership = Ownership(resources, _hosts(settings), enforced=settings.auth == "keys")
         affinity = Affinity(ownership, upstreams.pools)
         claims = Claims(database, owner, int(runs_settings.lease * 1000))
         books = Books(Interactions(database), Runs(database), claims)
         guard = Guard(settings.egress)
-        messenger = Messenger(Webhooks(database), Poster(guard), secret, settings.egress)
+        messenger = Messenger(Webhooks(database), Poster(guard), peppers, settings.egress)
         accounts = _accounts(settings, database)
         counters = Counters(settings.redis_url.get_secret_value() if settings.redis_url else None)
         stack.push_async_callback(counters.close)
         executor = Executor(books, affinity, accounts, wakeups, messenger.hint, settings, observer)
         background = Admission(runs_settings.background, runs_settings.background_per_project, 0, 0)
         forgetting = Forgetting(Leftovers(database), upstreams.adapters, upstreams.forwarders)
-        chores = (forgetting.some, *accounts.chores)
+        chores = (forgetting.some, *accounts.chores, Fingerprints(database, known).some)
         takeover = Takeover(books, executor, upstreams.routes, background, settings.limits, observer)
         poll = _SQLITE_POLL if database.is_sqlite else runs_settings.poll
         mirrors = Mirrors(books, wakeups, runs_settings.tail_bytes, poll)
         return cls(
             database=database,
+            holders=Holders(database, pepper.fingerprint(peppers.current)),
             wakeups=wakeups,
-            secret=secret,
+            peppers=peppers,
             ownership=ownership,
             forwarders=upstreams.forwarders,
             engine=Engine(
@@ -229,7 +234,7 @@ class _Parts:
             worker=Worker(claims, takeover, executor.live, background, wakeups, runs_settings),
             sweeper=_sweeper(settings, database, owner, chores, observer),
             messenger=messenger,
-            sealer=Sealer(Audit(database), Leases(database), owner, pepper.audit_secret(secret)),
+            sealer=Sealer(Audit(database), Leases(database), owner, peppers.map(pepper.audit_secret)),
         )
 
 
@@ -259,10 +264,9 @@ def _sweeper(
 def _add_routes(app: FastAPI, settings: Settings, parts: _Parts) -> None:
     """Put the routes into the application, the hot ones first."""
     database, passthrough = parts.database, settings.auth == "passthrough"
-    keys = Keys(database)
     authenticator = Authenticator(
-        parts.secret,
-        keys.passthrough_holder if passthrough else keys.holder,
+        parts.peppers,
+        parts.holders.passthrough if passthrough else parts.holders.of_key,
         passthrough=passthrough,
         cache_seconds=settings.key_cache_seconds,
         addresses=Addresses(settings.trusted_proxies),
@@ -290,7 +294,7 @@ def _add_routes(app: FastAPI, settings: Settings, parts: _Parts) -> None:
     )
     listing = ListingRoutes(authenticator, Listing(database))
     front = Front(authenticator, parts.ownership, parts.forwarders, parts.permits, parts.accounts, settings)
-    uploading = UploadRoutes(front, Uploads(database), partial(digest, parts.secret))
+    uploading = UploadRoutes(front, Uploads(database), _digests(parts.peppers))
     app.router.routes[:0] = [*surface.routes(), *listing.routes()]
     app.include_router(health.router(database))
     app.router.routes.extend([*ForwardRoutes(front).routes(), *uploading.routes()])
@@ -300,7 +304,8 @@ def _add_admin(app: FastAPI, settings: Settings, parts: _Parts, metrics: Metrics
     """The admin API, and the metrics, which its tokens let see."""
     tokens, addresses = Tokens(parts.database), Addresses(settings.trusted_proxies)
     environment = settings.admin_token.get_secret_value() if settings.admin_token else None
-    bearers = Bearers(parts.secret, environment, tokens.holder, tokens.exist, settings.key_cache_seconds)
+    found = parts.holders.of_token, tokens.exist
+    bearers = Bearers(parts.peppers, environment, *found, settings.key_cache_seconds)
     gateway = Gateway(settings, parts.database, parts.forwarders.pools())
     app.router.routes.append(Mount(admin.PREFIX, admin.create(gateway, bearers, addresses)))
     metrics.gauge(
@@ -315,14 +320,19 @@ def _add_admin(app: FastAPI, settings: Settings, parts: _Parts, metrics: Metrics
         app.router.routes.append(Route("/metrics", errors.Endpoint(shown, None), methods=["GET"]))
 
 
-def _credentials(upstream: Upstream, secret: bytes) -> Credentials:
+def _digests(peppers: Versions[bytes]) -> Callable[[str], Versions[bytes]]:
+    """What tokens of uploads are stored as."""
+    return lambda token: peppers.map(lambda each: digest(each, token))
+
+
+def _credentials(upstream: Upstream, peppers: Versions[bytes]) -> Credentials:
     keys = [
         Secret(each.key.get_secret_value(), each.weight, frozenset(each.projects))
         for each in upstream.api_keys
     ]
     if upstream.kind == "simulator" and not keys:
         keys = [Secret("embedded")]  # it takes any
-    return Credentials(upstream.name, keys, secret)
+    return Credentials(upstream.name, keys, peppers)
 
 
 def _hosts(settings: Settings) -> frozenset[str]:

@@ -16,8 +16,7 @@ from app.errors import envelope
 from app.settings import Limits
 
 _HEAD = (
-    b"content-type: application/json\r\ncontent-length: %d\r\n"
-    b"x-request-id: %s\r\nconnection: close\r\n\r\n"
+    b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %s\r\nconnection: close\r\n\r\n"
 )
 
 

@@ -251,6 +251,8 @@ class Settings(BaseSettings):
     data_dir: Path = Path("data")
     public_url: HttpUrl | None = None
     pepper: Annotated[SecretStr, AfterValidator(_strong)] | None = None
+    previous_pepper: Annotated[SecretStr, AfterValidator(_strong)] | None = None
+    next_pepper: Annotated[SecretStr, AfterValidator(_strong)] | None = None
     admin_token: Annotated[SecretStr, AfterValidator(_strong)] | None = None
     auth: Literal["keys", "passthrough"] = "keys"
     default_revision: Literal["steps", "outputs"] = "steps"

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from app.core import audit
 from app.core.audit import Head
+from app.core.versions import Versions
 from app.store.audit import Audit, Sealed
 
 
@@ -24,11 +25,11 @@ class Verified:
 
 
 class Chains:
-    """Verifies chains; `secret` is what their ends are signed with."""
+    """Verifies chains; `secrets` are what their ends may be signed with."""
 
-    def __init__(self, log: Audit, secret: bytes) -> None:
+    def __init__(self, log: Audit, secrets: Versions[bytes]) -> None:
         self._audit = log
-        self._secret = secret
+        self._secrets = secrets
 
     async def all(self, newest: int | None = None) -> list[Verified]:
         """Every chain, and first whether all are there that have ever begun."""
@@ -39,8 +40,9 @@ class Chains:
         """Whether all chains are there that have ever begun."""
         heads = await self._audit.heads()
         listed = heads.pop(audit.CHAINS, None)
-        there = audit.chains(self._secret, heads)
-        ok = listed == there if heads or listed is not None else not await self._audit.chains()
+        possible = [audit.chains(secret, heads) for secret in self._secrets.all()]
+        there = possible[0]
+        ok = listed in possible if heads or listed is not None else not await self._audit.chains()
         count = listed.seq if listed is not None else 0
         text = f"{there.seq} chains" if ok else f"{there.seq} chains, but a signed list of {count} others"
         return Verified(audit.CHAINS, ok, there.seq, 0, None, there.hash.hex(), text)
@@ -52,7 +54,7 @@ class Chains:
         head = (await self._audit.heads()).get(chain)
         if head is not None:  # what was sealed while we were on the way
             await self._follow(chain, walk, head.seq)
-        wrong = walk.wrong or _ending(walk, head, self._secret)
+        wrong = walk.wrong or _ending(walk, head, self._secrets)
         unsealed = await self._audit.open(chain)
         first_bad, text = wrong or (None, "in order")
         return Verified(chain, wrong is None, walk.seq, unsealed, first_bad, walk.last.hex(), text)
@@ -90,7 +92,7 @@ class _Walk:
             self.seq, self.last = self.seq + 1, sealed.hash
 
 
-def _ending(walk: _Walk, head: Head | None, secret: bytes) -> tuple[int, str] | None:
+def _ending(walk: _Walk, head: Head | None, secrets: Versions[bytes]) -> tuple[int, str] | None:
     """What is wrong with the end of a chain, if anything."""
     if head is None:
         return 1, "the signed end of the chain is missing"
@@ -98,6 +100,6 @@ def _ending(walk: _Walk, head: Head | None, secret: bytes) -> tuple[int, str] | 
         return walk.seq + 1, f"missing, with all behind it: the signed end is record {head.seq}"
     if walk.seq > head.seq:
         return head.seq + 1, f"stands behind the signed end, record {head.seq}"
-    if walk.last != head.hash or not head.genuine(secret):
+    if walk.last != head.hash or not head.genuine(*secrets.all()):
         return walk.seq, "the signed end of the chain is another"
     return None

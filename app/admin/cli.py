@@ -15,7 +15,8 @@ import typer
 from app import log
 from app import settings as app_settings
 from app.admin import server, show
-from app.admin.commands import audit, budgets, interactions, keys, projects, running, tokens, usage
+from app.admin.checkup import Checkup
+from app.admin.commands import audit, budgets, interactions, keys, pepper, projects, running, tokens, usage
 from app.admin.commands.running import Config, Json
 from app.admin.operations import OperationError, Operations, explain
 from app.errors import ApiError
@@ -36,6 +37,7 @@ app.add_typer(interactions.app, name="interactions")
 app.add_typer(audit.app, name="audit")
 app.add_typer(tokens.app, name="tokens")
 app.add_typer(budgets.app, name="budgets")
+app.add_typer(pepper.app, name="pepper")
 app.command("usage")(usage.usage)
 
 
@@ -88,7 +90,7 @@ def migrate(
 @app.command()
 def doctor(json: Json = False, config: Config = None) -> None:
     """Look at everything that could be wrong; exit code 1 when something is."""
-    findings = _run(_settings(config), lambda operations: operations.doctor())
+    findings = running.run(config, lambda *gateway: Checkup(*gateway).findings())
     show.rows(findings, json, ("subject", "ok", "text"))
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from app.auth import pepper
 from app.settings import Settings, Upstream, config_file
 from app.store.leases import Lease
 from app.store.retention import Backlog
@@ -61,10 +62,10 @@ def bound_keys(upstreams: Iterable[Upstream], projects: Collection[str]) -> list
 
 def files(settings: Settings) -> list[Finding]:
     """Files that hold secrets and that others on this machine can read."""
-    paths = [settings.data_dir / "pepper", config_file()]
+    paths = [find(settings) for find in (pepper.path, pepper.previous_path, pepper.next_path)]
     return [
         Finding(str(path), ok=False, text=f"can be read by others: chmod 600 {path}")
-        for path in paths
+        for path in (*paths, config_file())
         if path.is_file() and path.stat().st_mode & 0o077
     ]
 

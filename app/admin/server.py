@@ -8,6 +8,7 @@ from typing import Any
 import uvicorn
 
 from app.admin.operations import Operations
+from app.admin.peppers import Peppers
 from app.admin.teams import NewKey, Teams
 from app.core.audit import Actor
 from app.protocol import Protocol
@@ -20,9 +21,8 @@ _SIMULATOR = "app.upstream.simulator.server:create_app"
 
 async def prepare(settings: Settings, database: Database, actor: Actor) -> NewKey | None:
     """What has to be done once before any process serves; the key of the very first start."""
-    operations = Operations(settings, database)
-    operations.migrate()
-    await operations.check_pepper()
+    Operations(settings, database).migrate()
+    await Peppers(settings, database, actor).check()
     return await Teams(settings, database, actor).first_key()
 
 

@@ -13,11 +13,14 @@ from typing import Any, TypeVar
 
 from app import ids
 from app.admin.operations import Absent, OperationError, Operations
+from app.admin.peppers import Peppers
 from app.auth import keys, pepper
 from app.core import rules
 from app.core.audit import GATEWAY, Actor, Entry
+from app.core.listing import ALL, Span
 from app.core.model import Json
 from app.core.policy import Policy
+from app.core.versions import Digest
 from app.settings import Settings
 from app.store.audit import Audit
 from app.store.database import Database
@@ -69,6 +72,7 @@ class Teams:
         self._gateway = Operations(settings, database)
         self._keys = Keys(database)
         self._audit = Audit(database)
+        self._peppers = Peppers(settings, database, actor)
         self._actor = actor
 
     async def first_key(self) -> NewKey | None:
@@ -82,15 +86,15 @@ class Teams:
                 return None  # a process that started together with this one makes the key, too
         return await self.create_key(_FIRST_PROJECT, "first")
 
-    async def projects(self) -> list[Project]:
+    async def projects(self, span: Span = ALL) -> list[Project]:
         """All projects, by name."""
-        return await self._keys.projects()
+        return await self._keys.projects(span)
 
     async def webhook_secret(self, project: str) -> str:
         """What receivers verify the webhooks of a project with."""
         found = await self._gateway.project(project)
         await self._audit.write(Entry(found.id, self._actor, "project.webhook_secret", found.id))
-        secret = pepper.webhook_secret(pepper.load(self._settings), found.id)
+        secret = pepper.webhook_secret(pepper.load(self._settings).current, found.id)
         return pepper.shown_webhook_secret(secret)
 
     async def create_project(self, name: str, given: Json | None = None) -> Project:
@@ -115,13 +119,13 @@ class Teams:
         found = await self._keys.change_project(project, change)
         return found or await self._gateway.project(project)
 
-    async def keys(self, project: str | None = None) -> list[Key]:
+    async def keys(self, project: str | None = None, span: Span = ALL) -> list[Key]:
         """The keys of a project, or of all; without the keys themselves."""
-        return await self._keys.issued((await self._gateway.project(project)).id if project else None)
+        return await self._keys.issued(await self._gateway.project_id(project), span)
 
     async def create_key(self, project: str, name: str, given: Json | None = None) -> NewKey:
         """A new key of a project."""
-        await self._gateway.check_pepper()
+        await self._peppers.check()
         found = await self._gateway.project(project)
         key = keys.new_key()
         record = Key(
@@ -155,7 +159,7 @@ class Teams:
         """A new key with the same settings; the old one ends after the grace period."""
         if not 0 <= grace_ms <= _LONGEST_GRACE_MS:
             raise OperationError(f"The grace period is at most {_LONGEST_GRACE_MS // _DAY_MS} days.")
-        await self._gateway.check_pepper()
+        await self._peppers.check()
         key = keys.new_key()
 
         def successor(old: Key) -> StoredKey:
@@ -182,8 +186,9 @@ class Teams:
         """Whose key this is, valid or not; the key itself is neither stored nor logged."""
         if not keys.is_key(key):
             raise OperationError("This is no key of an Interactions Gateway.")
-        await self._gateway.check_pepper()
-        found = await self._keys.identify(self._digest(key))
+        await self._peppers.check()
+        peppers = pepper.load(self._settings)
+        found = await self._keys.identify(peppers.map(lambda each: keys.digest(each, key)))
         if found is None:
             await self._audit.write(Entry(GATEWAY, self._actor, "key.identify", None, "not_found"))
             raise Absent("This key was not made here.")
@@ -191,8 +196,8 @@ class Teams:
         names = (field for field in Identity.__slots__ if field != "state")
         return Identity(state=_state(found), **{name: getattr(found, name) for name in names})
 
-    def _digest(self, key: str) -> bytes:
-        return keys.digest(pepper.load(self._settings), key)
+    def _digest(self, key: str) -> Digest:
+        return pepper.digest(pepper.load(self._settings), key)
 
     def _changed(self, action: str, project_id: str, before: T, after: T) -> Entry:
         old, new = _told(before), _told(after)

@@ -4,10 +4,12 @@ import time
 from dataclasses import dataclass
 
 from app import ids
-from app.admin.operations import Absent, OperationError, Operations
+from app.admin.operations import Absent, OperationError
+from app.admin.peppers import Peppers
 from app.admin.roles import ROLES
 from app.auth import bearers, pepper
 from app.core.audit import GATEWAY, Actor, Entry
+from app.core.listing import ALL, Span
 from app.settings import Settings
 from app.store.database import Database
 from app.store.keys import AlreadyExists
@@ -32,7 +34,7 @@ class Tokens:
 
     def __init__(self, settings: Settings, database: Database, actor: Actor) -> None:
         self._settings = settings
-        self._gateway = Operations(settings, database)
+        self._peppers = Peppers(settings, database, actor)
         self._store = Store(database)
         self._actor = actor
 
@@ -42,21 +44,22 @@ class Tokens:
             raise OperationError("The name of a token has 1 to 100 printable characters.")
         if role not in ROLES:
             raise OperationError(f"There is no role '{role}': use one of {', '.join(ROLES)}.")
-        await self._gateway.check_pepper()
+        await self._peppers.check()
         now = time.time_ns() // 1_000_000
         expires_at = now + days * _DAY_MS if days is not None else None
         record, token = Token(ids.new_id("tok"), name, role, now, expires_at, None), bearers.new_token()
         told = {"after": {"name": name, "role": role, "expires_at": expires_at}}
         entry = Entry(GATEWAY, self._actor, "token.create", record.id, details=told)
         try:
-            await self._store.create(record, bearers.digest(pepper.load(self._settings), token), entry)
+            digest = pepper.digest(pepper.load(self._settings), bearers.named(token))
+            await self._store.create(record, digest, entry)
         except AlreadyExists:
             raise OperationError(f"There is a token '{name}' already.") from None
         return NewToken(record.id, name, role, token)
 
-    async def page(self, limit: int, after: str = "") -> list[Token]:
-        """Tokens by name, from behind this one on; without the tokens themselves."""
-        return await self._store.page(limit, after)
+    async def tokens(self, span: Span = ALL) -> list[Token]:
+        """Tokens by name; without the tokens themselves."""
+        return await self._store.all(span)
 
     async def revoke(self, token_id: str) -> None:
         """End a token's validity, in every process within seconds."""

@@ -22,6 +22,7 @@ from app.api.errors import Endpoint
 from app.api.forwarding import logged
 from app.api.relay import Incoming
 from app.auth.caller import INVALID, Caller
+from app.core.versions import Versions
 from app.errors import ApiError, InvalidRequest, NotFound, Unauthenticated
 from app.store.uploads import Uploads, UploadSession
 from app.upstream import headers
@@ -41,11 +42,11 @@ _HOST = re.compile(r"([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})
 
 @dataclass(frozen=True, slots=True)
 class UploadRoutes:
-    """The routes, with everything they need; `digest` turns a token into what is stored of it."""
+    """The routes, with everything they need; `digests` turns a token into what is stored of it."""
 
     front: Front
     uploads: Uploads
-    digest: Callable[[str], bytes]
+    digests: Callable[[str], Versions[bytes]]
 
     def routes(self) -> list[BaseRoute]:
         """Where uploads go on, and where they begin."""
@@ -89,7 +90,7 @@ class UploadRoutes:
         check_headers(scope)
         given = dict(scope["headers"])
         self._check_size(given)
-        digest, session = await self._session(scope)
+        digests, session = await self._session(scope)
         account = self._account(scope, session)
         audited.of(scope).caller = account.caller
         path, _, query = session.target.partition("?")
@@ -100,19 +101,19 @@ class UploadRoutes:
             asked = Asked(scope["method"], path, query, passed, incoming.pieces())
             answer, body = await _sent(account, asked, incoming, Naming())
             if "cancel" in _commands(given):
-                await self.uploads.close(digest)
+                await self.uploads.close(digests)
             elif session.kind is not None and body and _ended(answer):
                 await owned.record(self.front, account, resources.KINDS[session.kind], body)
             await relay.whole(sending, answer, body)
 
-    async def _session(self, scope: Scope) -> tuple[bytes, UploadSession]:
+    async def _session(self, scope: Scope) -> tuple[Versions[bytes], UploadSession]:
         """The session of the token. Raises NotFound: one answer for all that is wrong with it.
 
         Raises Unauthenticated when the key that began is not valid any more.
         """
         token = str(scope["path_params"]["token"])
-        digest = self.digest(token)
-        found = await self.uploads.find(digest) if _TOKEN.fullmatch(token) else None
+        digests = self.digests(token)
+        found = await self.uploads.find(digests) if _TOKEN.fullmatch(token) else None
         session, valid = found or (None, True)
         if not valid:
             raise Unauthenticated(INVALID)
@@ -123,7 +124,7 @@ class UploadRoutes:
             session = session if caller.project_id == session.project_id else None
         if session is None or self.front.forwarders.named(session.upstream) is None:
             raise NotFound("Upload not found.")
-        return digest, session
+        return digests, session
 
     def _account(self, scope: Scope, session: UploadSession) -> Account:
         forwarder = self.front.forwarders.named(session.upstream)
@@ -155,7 +156,7 @@ class UploadRoutes:
         )
         token = secrets.token_urlsafe(32)
         url = f"{base}/upload/{account.version}/sessions/{token}"
-        await self.uploads.open(self.digest(token), session, _LIFETIME_MS)
+        await self.uploads.open(self.digests(token).current, session, _LIFETIME_MS)
         return [(name, url.encode()) for name in headers.UPLOAD_URLS if answer.header(name) is not None]
 
     def _base(self, scope: Scope) -> str:

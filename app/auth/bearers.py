@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from app.auth import keys
+from app.core.versions import Versions
 from app.errors import ApiError, NotFound, Unauthenticated
 from app.store.tokens import Token
 
@@ -40,8 +41,13 @@ def new_token() -> str:
 
 def digest(pepper: bytes, token: str) -> bytes:
     """What is stored instead of the token."""
+    return keys.digest(pepper, named(token))
+
+
+def named(token: str) -> str:
+    """The token as it is digested."""
     # The U+0000 keeps it apart from the digests of keys, which have none in them.
-    return keys.digest(pepper, f"token\0{token}")
+    return f"token\0{token}"
 
 
 class Bearers:
@@ -49,14 +55,14 @@ class Bearers:
 
     def __init__(
         self,
-        pepper: bytes,
+        peppers: Versions[bytes],
         environment: str | None,
-        lookup: Callable[[bytes], Awaitable[Token | None]],
+        lookup: Callable[[Versions[bytes]], Awaitable[Token | None]],
         exist: Callable[[], Awaitable[bool]],
         cache_seconds: float,
     ) -> None:
-        self._pepper = pepper
-        self._environment = digest(pepper, environment) if environment is not None else None
+        self._peppers = peppers
+        self._environment = digest(peppers.current, environment) if environment is not None else None
         self._lookup = lookup
         self._exist = exist
         self._ttl = cache_seconds
@@ -75,15 +81,15 @@ class Bearers:
         token = _presented(headers)
         if token is None:
             raise Unauthenticated("No token. Pass it as 'Authorization: Bearer ...'.")
-        hashed = digest(self._pepper, token)
-        if (known := self._known.get(hashed)) and known[0] >= time.monotonic():
+        hashed = self._peppers.map(lambda pepper: digest(pepper, token))
+        if (known := self._known.get(hashed.current)) and known[0] >= time.monotonic():
             return known[1]
         self._guesses.take(address or "")
         found = await self._found(hashed)
         if found is None:
             raise Unauthenticated("The token is not valid.")
         self._guesses.give_back(address or "")
-        self._known[hashed] = time.monotonic() + self._ttl, found
+        self._known[hashed.current] = time.monotonic() + self._ttl, found
         if len(self._known) > _CACHED:
             self._known.popitem(last=False)
         return found
@@ -97,8 +103,8 @@ class Bearers:
             self._looked = time.monotonic()
         return self._some
 
-    async def _found(self, hashed: bytes) -> Bearer | None:
-        if self._environment is not None and hmac.compare_digest(hashed, self._environment):
+    async def _found(self, hashed: Versions[bytes]) -> Bearer | None:
+        if self._environment is not None and hmac.compare_digest(hashed.current, self._environment):
             return Bearer(_ENVIRONMENT, OWNER)
         token = await self._lookup(hashed)
         return Bearer(token.name, token.role) if token is not None else None

@@ -11,8 +11,9 @@ from app.auth import keys
 from app.auth.addresses import Addresses, Peer
 from app.core import policy as policies
 from app.core.policy import FREE, Forbidden, Policy
+from app.core.versions import Versions
 from app.errors import PermissionDenied, Unauthenticated
-from app.store.keys import Holder
+from app.store.holders import Holder
 
 _CACHED = 10_000
 _LONGEST_KEY = 4096
@@ -53,14 +54,14 @@ class Authenticator:
 
     def __init__(
         self,
-        pepper: bytes,
-        lookup: Callable[[bytes], Awaitable[Holder | None]],
+        peppers: Versions[bytes],
+        lookup: Callable[[Versions[bytes]], Awaitable[Holder | None]],
         *,
         passthrough: bool,
         cache_seconds: float,
         addresses: Addresses | None = None,
     ) -> None:
-        self._pepper = pepper
+        self._peppers = peppers
         self._lookup = lookup
         self._passthrough = passthrough
         self._ttl = cache_seconds
@@ -80,8 +81,8 @@ class Authenticator:
         key = _presented(headers, query)
         if not (self._passthrough or keys.is_key(key)):
             raise Unauthenticated(INVALID)
-        digest = keys.digest(self._pepper, key)
-        known = self._remembered(digest) or await self._found(digest)
+        digest = keys.digest(self._peppers.current, key)
+        known = self._remembered(digest) or await self._found(digest, key)
         holder, policy = known.holder, known.policy
         caller = Caller(
             holder.project_id,
@@ -107,9 +108,9 @@ class Authenticator:
         known = self._cache.get(digest)
         return known if known is not None and known.until >= time.monotonic() else None
 
-    async def _found(self, digest: bytes) -> "_Known":
+    async def _found(self, digest: bytes, key: str) -> "_Known":
         before = self._forgotten
-        holder = await self._lookup(digest)
+        holder = await self._lookup(self._peppers.map(lambda pepper: keys.digest(pepper, key)))
         if holder is None:
             raise Unauthenticated(INVALID)
         policy = policies.combine(holder.project_policy, holder.key_policy)

@@ -75,10 +75,13 @@ class Ownership:
         """The caller's own of a kind, newest first."""
         return await self._resources.page(caller.project_id, kind, after, limit)
 
-    async def record(self, caller: Caller, made: Made, upstream: str, credential: str) -> None:
+    async def record(
+        self, caller: Caller, made: Made, upstream: str, credential: str, call_id: str | None = None
+    ) -> None:
         """What was made is the caller's. Raises Unavailable; InvalidRequest when another has the name."""
+        new = _new(caller.project_id, caller.key_id, made, upstream, credential)
         try:
-            await self._resources.record(_new(caller.project_id, caller.key_id, made, upstream, credential))
+            await self._resources.record(replace(new, call_id=call_id))
         except Taken:
             raise _exists(made.name) from None
 

@@ -87,9 +87,9 @@ class Head(NamedTuple):
     hash: bytes
     signature: bytes
 
-    def genuine(self, secret: bytes) -> bool:
-        """Whether this was signed with this secret."""
-        return hmac.compare_digest(self.signature, signed(secret, *self[:3]).signature)
+    def genuine(self, *secrets: bytes) -> bool:
+        """Whether this was signed with one of these secrets."""
+        return any(hmac.compare_digest(self.signature, signed(each, *self[:3]).signature) for each in secrets)
 
 
 def canonical(record: Record) -> bytes:

@@ -9,8 +9,9 @@ import logging
 import random
 
 from app import log
+from app.core.versions import Versions
 from app.errors import ApiError
-from app.store.audit import Audit, Sealing
+from app.store.audit import Audit, Signer
 from app.store.leases import Leases
 
 SEAL = "seal"
@@ -22,13 +23,17 @@ _PAUSE = 0.005
 
 
 class Sealer:
-    """A loop that seals what is new about every second; `secret` signs the heads of the chains."""
+    """A loop that seals what is new about every second; `secrets` sign the heads of the chains.
 
-    def __init__(self, audit: Audit, leases: Leases, owner: str, secret: bytes) -> None:
+    It begins with signing anew what is signed with the previous one.
+    """
+
+    def __init__(self, audit: Audit, leases: Leases, owner: str, secrets: Versions[bytes]) -> None:
         self._audit = audit
         self._leases = leases
         self._owner = owner
-        self._secret = secret
+        self._signer = Signer(SEAL, owner, secrets)
+        self._renewed = secrets.previous is None
         self._told: set[str] = set()
 
     async def run(self) -> None:
@@ -44,12 +49,14 @@ class Sealer:
 
     async def seal(self) -> int:
         """Seal everything that waits, unless another process does; how many records."""
+        if not self._renewed:
+            await self._renew()
         count, broken = 0, list[str]()
         while projects := await self._audit.unsealed(broken):
             if not await self._leases.take(SEAL, self._owner, _LEASE_MS):
                 return count
             for project_id in projects:
-                sealed = await self._audit.seal(Sealing(project_id, SEAL, self._owner, self._secret))
+                sealed = await self._audit.seal(project_id, self._signer)
                 if sealed is None:
                     broken.append(project_id)
                     self._tell(project_id)
@@ -58,6 +65,13 @@ class Sealer:
         if count:
             await self._leases.done(SEAL, self._owner)
         return count
+
+    async def _renew(self) -> None:
+        """Have no head hang on the previous secret; by another process, if that one has the lease."""
+        if await self._leases.take(SEAL, self._owner, _LEASE_MS):
+            renewed = await self._audit.renew(self._signer)
+            self._renewed = renewed == 0  # else there may be more, in the next round
+            await self._leases.done(SEAL, self._owner)
 
     def _tell(self, project_id: str) -> None:
         if project_id not in self._told:

@@ -15,8 +15,9 @@ import orjson
 from yarl import URL
 
 from app import log
-from app.auth import pepper as peppers
+from app.auth import pepper
 from app.core.model import Interaction
+from app.core.versions import Versions
 from app.egress import Poster, Unreachable
 from app.errors import ApiError
 from app.settings import Egress
@@ -63,10 +64,12 @@ class Messenger:
     No URL and no project can have all of its slots: whoever answers slowly holds up nobody else.
     """
 
-    def __init__(self, webhooks: Webhooks, poster: Poster, pepper: bytes, settings: Egress) -> None:
+    def __init__(
+        self, webhooks: Webhooks, poster: Poster, peppers: Versions[bytes], settings: Egress
+    ) -> None:
         self._webhooks = webhooks
         self._poster = poster
-        self._pepper = pepper
+        self._peppers = peppers
         self._lease_ms = int((settings.seconds + _SETTLING) * 1000)
         self._retry_ms = settings.retry_hours * _HOUR_MS
         self._due = asyncio.Event()
@@ -125,8 +128,8 @@ class Messenger:
     async def _told(self, attempt: Attempt) -> int | str:
         """The receiver's status, or why there is none."""
         delivery = attempt.delivery
-        secret = peppers.webhook_secret(self._pepper, delivery.project_id)
-        headers = wire_webhooks.headers(secret, delivery.id, int(time.time()), delivery.body)
+        keys = self._peppers.map(lambda each: pepper.webhook_secret(each, delivery.project_id)).all()
+        headers = wire_webhooks.headers(keys, delivery.id, int(time.time()), delivery.body)
         try:
             return await self._poster.post(delivery.url, delivery.body, headers)
         except Unreachable as error:

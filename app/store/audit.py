@@ -21,7 +21,6 @@ from sqlalchemy import (
     insert,
     literal,
     select,
-    tuple_,
     union,
     update,
 )
@@ -30,8 +29,11 @@ from sqlalchemy.exc import IntegrityError
 from app import ids
 from app.core import audit
 from app.core.audit import Entry, Head, Record
+from app.core.listing import Span
+from app.core.versions import Versions
 from app.store.clock import now
 from app.store.database import Database
+from app.store.pages import page
 from app.store.schema import audit_heads, audit_log, leases
 
 _SEALED_AT_ONCE = 256
@@ -39,13 +41,15 @@ _LOOKED_AT = 1000
 _PAGE = 1000
 
 
-class Sealing(NamedTuple):
-    """What it takes to seal some of a chain: the lease, who holds it, and the secret to sign with."""
+class Signer(NamedTuple):
+    """What it takes to seal: the lease, who holds it, and the secret to sign with.
 
-    project_id: str
+    What was signed with another version of the secret is genuine, too.
+    """
+
     lease: str
     owner: str
-    secret: bytes
+    secrets: Versions[bytes]
 
 
 class Sealed(NamedTuple):
@@ -57,14 +61,12 @@ class Sealed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Which records: all given conditions hold; `since` is in epoch milliseconds, `before` a position."""
+    """Which records: all given conditions hold; `since` is in epoch milliseconds."""
 
-    limit: int
     project_id: str | None = None
     action: str | None = None
     actor: str | None = None
     since: int | None = None
-    before: tuple[int, str] | None = None
 
 
 class Audit:
@@ -77,9 +79,9 @@ class Audit:
         """Write entries with whatever else is committed next; nobody has to wait for it."""
         return self._database.write(_append, entries)
 
-    async def page(self, asked: Question) -> list[Record]:
+    async def page(self, asked: Question, span: Span) -> list[Record]:
         """Records, newest first, sealed or not."""
-        query = _page(asked)
+        query = page(_chosen(asked), [audit_log.c.at, audit_log.c.id], span, newest=True)
         rows = await self._database.read(lambda connection: connection.execute(query).all())
         return [_record(row) for row in rows]
 
@@ -90,19 +92,23 @@ class Audit:
         query = select(some.c.project_id).distinct()
         return await self._database.read(lambda connection: [*connection.scalars(query)])
 
-    async def seal(self, some: Sealing) -> int | None:
+    async def seal(self, project_id: str, signer: Signer) -> int | None:
         """Seal some of a project's records: how many, which is 0 without the lease.
 
         None when the end of its chain is not what was signed: it must not be continued.
         """
         try:
-            return await self._database.write(_seal, some)
+            return await self._database.write(_seal, (project_id, signer))
         except IntegrityError:
             return None  # somebody has put a record where the next one belongs
 
-    def accept(self, some: Sealing, entry: Entry) -> "asyncio.Future[None]":
+    def renew(self, signer: Signer) -> "asyncio.Future[int | None]":
+        """Sign some heads anew that are signed with the previous secret: how many. None without the lease."""
+        return self._database.write(_renew, signer)
+
+    def accept(self, project_id: str, signer: Signer, entry: Entry) -> "asyncio.Future[None]":
         """Sign a chain as it ends now, so that it is sealed again, with the record of it."""
-        return self._database.write(_accept, (some, entry))
+        return self._database.write(_accept, (project_id, signer, entry))
 
     async def chains(self) -> list[str]:
         """Every project with a chain or the head of one, in order."""
@@ -187,7 +193,7 @@ def _record(row: Row[Any]) -> Record:
     return Record(**fields)
 
 
-def _page(asked: Question) -> Select[Any]:
+def _chosen(asked: Question) -> Select[Any]:
     table = audit_log.c
     wanted = ("project_id", "action", "actor")
     conditions: list[ColumnElement[bool]] = [
@@ -195,9 +201,7 @@ def _page(asked: Question) -> Select[Any]:
     ]
     if asked.since is not None:
         conditions.append(table.at >= asked.since)
-    if asked.before is not None:
-        conditions.append(tuple_(table.at, table.id) < tuple_(*map(literal, asked.before)))
-    return _RECORD.where(*conditions).order_by(table.at.desc(), table.id.desc()).limit(asked.limit)
+    return _RECORD.where(*conditions)
 
 
 # The lease's row is locked while records are sealed: of two sealers, the second one waits, and then
@@ -222,49 +226,69 @@ _MOVE = (
 )
 
 
-def _seal(connection: Connection, batch: Sequence[Sealing]) -> Sequence[int | None]:
-    return [_some_sealed(connection, one) for one in batch]
+def _seal(connection: Connection, batch: Sequence[tuple[str, Signer]]) -> Sequence[int | None]:
+    return [_some_sealed(connection, *one) for one in batch]
 
 
-def _some_sealed(connection: Connection, some: Sealing) -> int | None:
-    if connection.execute(_MINE, {"lease": some.lease, "me": some.owner}).first() is None:
+def _some_sealed(connection: Connection, project_id: str, signer: Signer) -> int | None:
+    if not _is_its_turn(connection, signer):
         return 0
-    head = _head(connection, some)
+    head = _head(connection, project_id, signer)
     if head is None:
         return None
     seq, last, places = head.seq, head.hash, []
-    for row in connection.execute(_NEXT, {"project": some.project_id}).all():
+    for row in connection.execute(_NEXT, {"project": project_id}).all():
         seq += 1
         record = replace(_record(row), seq=seq)
         last = audit.link(last, record)
         places.append({"record": record.id, "number": seq, "link": last})
     if places:
         connection.execute(_PLACE, places)
-        _move(connection, audit.signed(some.secret, some.project_id, seq, last))
+        _move(connection, audit.signed(signer.secrets.current, project_id, seq, last))
     return len(places)
 
 
-def _head(connection: Connection, some: Sealing) -> Head | None:
+def _is_its_turn(connection: Connection, signer: Signer) -> bool:
+    return connection.execute(_MINE, {"lease": signer.lease, "me": signer.owner}).first() is not None
+
+
+def _head(connection: Connection, project_id: str, signer: Signer) -> Head | None:
     """Where the chain goes on; None when that is not what was signed."""
-    row = connection.execute(_HEAD, {"project": some.project_id}).first()
+    row = connection.execute(_HEAD, {"project": project_id}).first()
     if row is None:
-        return _begun(connection, some)
+        return _begun(connection, project_id, signer)
     head = Head(*row)
-    return head if head.genuine(some.secret) else None
+    return head if head.genuine(*signer.secrets.all()) else None
 
 
-def _begun(connection: Connection, some: Sealing) -> Head | None:
+def _begun(connection: Connection, project_id: str, signer: Signer) -> Head | None:
     """The head of a new chain, which is listed now; None when chains are missing, or too many."""
+    secret = signer.secrets.current
     heads = {row.project_id: Head(*row) for row in connection.execute(_HEADS)}
-    listed = heads.pop(audit.CHAINS, audit.chains(some.secret, ()))
-    if listed != audit.chains(some.secret, heads):
+    listed = heads.pop(audit.CHAINS, audit.chains(secret, ()))
+    if listed not in [audit.chains(each, heads) for each in signer.secrets.all()]:
         return None
-    first = audit.signed(some.secret, some.project_id, 0, audit.START)
+    first = audit.signed(secret, project_id, 0, audit.START)
     connection.execute(insert(audit_heads), first._asdict())
     if not heads:
         connection.execute(insert(audit_heads), listed._asdict())
-    _move(connection, audit.chains(some.secret, [*heads, some.project_id]))
+    _move(connection, audit.chains(secret, [*heads, project_id]))
     return first
+
+
+def _renew(connection: Connection, batch: Sequence[Signer]) -> Sequence[int | None]:
+    return [_some_renewed(connection, signer) for signer in batch]
+
+
+def _some_renewed(connection: Connection, signer: Signer) -> int | None:
+    if not _is_its_turn(connection, signer):
+        return None
+    secret, previous, _ = signer.secrets
+    heads = (Head(*row) for row in connection.execute(_HEADS))
+    old = [each for each in heads if previous is not None and each.genuine(previous)][:_SEALED_AT_ONCE]
+    for head in old:
+        _move(connection, audit.signed(secret, *head[:3]))
+    return len(old)
 
 
 def _move(connection: Connection, head: Head) -> None:
@@ -280,18 +304,18 @@ _LAST = (
 )
 
 
-def _accept(connection: Connection, batch: Sequence[tuple[Sealing, Entry]]) -> Sequence[None]:
-    for some, entry in batch:
-        lock = select(leases.c.name).where(leases.c.name == some.lease).with_for_update()
+def _accept(connection: Connection, batch: Sequence[tuple[str, Signer, Entry]]) -> Sequence[None]:
+    for project_id, signer, entry in batch:
+        lock = select(leases.c.name).where(leases.c.name == signer.lease).with_for_update()
         connection.execute(lock).all()  # the sealer waits
-        row = connection.execute(_LAST, {"project": some.project_id}).first()
+        row = connection.execute(_LAST, {"project": project_id}).first()
         seq, last = (row.seq, row.hash or b"") if row is not None else (0, audit.START)
         others = {found.project_id for found in connection.execute(_HEADS)} - {audit.CHAINS}
-        known = [some.project_id, audit.CHAINS]
+        known = [project_id, audit.CHAINS]
         connection.execute(delete(audit_heads).where(audit_heads.c.project_id.in_(known)))
         heads = (
-            audit.signed(some.secret, some.project_id, seq, last),
-            audit.chains(some.secret, others | {some.project_id}),
+            audit.signed(signer.secrets.current, project_id, seq, last),
+            audit.chains(signer.secrets.current, others | {project_id}),
         )
         connection.execute(insert(audit_heads), [head._asdict() for head in heads])
         append(connection, [entry])

@@ -1,8 +1,6 @@
 """Projects and their keys. A key itself is never here: only its prefix and its digest."""
 
 import asyncio
-import contextlib
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
@@ -13,7 +11,6 @@ from sqlalchemy import (
     Connection,
     Row,
     and_,
-    bindparam,
     case,
     func,
     insert,
@@ -27,12 +24,13 @@ from app.core import rules
 from app.core.audit import Entry
 from app.core.listing import ALL, Span
 from app.core.policy import FREE, Policy
+from app.core.versions import Digest, Versions
 from app.store import audit
 from app.store.clock import now
 from app.store.database import Database
 from app.store.notices import REVOKED, announce
 from app.store.pages import page
-from app.store.schema import api_keys, peppers, projects
+from app.store.schema import api_keys, projects
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +63,6 @@ class Key:
     policy: Policy = FREE
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """Who a valid key belongs to, and under which policies it stands.
-
-    `key_id` is None where the project is the key (passthrough).
-    """
-
-    project_id: str
-    key_id: str | None
-    retention_days: int | None
-    key_name: str | None = None
-    project_policy: Policy = FREE
-    key_policy: Policy = FREE
-
-
 ProjectChange = Callable[[Project], tuple[Project, Entry]]
 """What becomes of a project, and what the audit log says of it."""
 KeyChange = Callable[[Key], tuple[Key, Entry]]
@@ -89,7 +72,7 @@ class NewKey(NamedTuple):
     """A key to be stored, and what the audit log says of it."""
 
     key: Key
-    digest: bytes
+    digest: Digest
     entry: Entry | None = None
 
 
@@ -129,7 +112,7 @@ class Keys:
         row = await self._database.read(lambda connection: connection.execute(query).first())
         return _project(row) if row is not None else None
 
-    async def create(self, key: Key, digest: bytes, entry: Entry | None = None) -> None:
+    async def create(self, key: Key, digest: Digest, entry: Entry | None = None) -> None:
         """Store a new key's digest."""
         await self._database.write(_insert_key, NewKey(key, digest, entry))
 
@@ -155,45 +138,16 @@ class Keys:
         rows = await self._database.read(lambda connection: connection.execute(query).all())
         return [_key(row) for row in rows]
 
-    async def identify(self, digest: bytes) -> Key | None:
+    async def identify(self, digests: Versions[bytes]) -> Key | None:
         """The key with this digest, also when it is not valid any more."""
-        query = _KEY.where(api_keys.c.digest == digest)
+        query = _KEY.where(api_keys.c.digest.in_(digests.all()))
         row = await self._database.read(lambda connection: connection.execute(query).first())
         return _key(row) if row is not None else None
-
-    async def holder(self, digest: bytes) -> Holder | None:
-        """Who the key with this digest belongs to, unless it is unknown, revoked or expired."""
-        row = await self._database.read(
-            lambda connection: connection.execute(_HOLDER, {"digest_": digest}).first()
-        )
-        if row is None:
-            return None
-        return Holder(*row[:4], project_policy=_policy(row[4]), key_policy=_policy(row[5]))
-
-    async def passthrough_holder(self, digest: bytes) -> Holder:
-        """The project of a caller's own upstream key, made when it is first seen."""
-        project_id = f"byok_{digest.hex()[:32]}"
-        project = await self.project(project_id)
-        if project is None:
-            project = Project(project_id, project_id, time.time_ns() // 1_000_000, None)
-            with contextlib.suppress(AlreadyExists):
-                await self.create_project(project)
-        return Holder(project_id, None, project.retention_days, project_policy=project.policy)
 
     async def count(self) -> int:
         """How many keys there are, revoked ones included."""
         query = select(func.count()).select_from(api_keys)
         return await self._database.read(lambda connection: connection.execute(query).scalar_one())
-
-    async def peppers(self) -> list[bytes]:
-        """The fingerprints of the peppers that keys have been made with."""
-        query = select(peppers.c.fingerprint).order_by(peppers.c.id)
-        return await self._database.read(lambda connection: list(connection.execute(query).scalars()))
-
-    async def add_pepper(self, fingerprint: bytes) -> None:
-        """Remember, once, that keys are made with the pepper of this fingerprint."""
-        with contextlib.suppress(IntegrityError):
-            await self._database.write(_insert_pepper, fingerprint)
 
 
 _PROJECT = select(
@@ -208,23 +162,6 @@ _KEY = select(
         for each in fields(Key)
     )
 ).join(projects)
-_HOLDER = (
-    select(
-        api_keys.c.project_id,
-        api_keys.c.id,
-        projects.c.retention_days,
-        api_keys.c.name,
-        projects.c.policy,
-        api_keys.c.policy,
-    )
-    .join(projects)
-    .where(
-        api_keys.c.digest == bindparam("digest_"),
-        api_keys.c.revoked_at.is_(None),
-        or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > now()),
-        projects.c.deleted_at.is_(None),
-    )
-)
 
 
 def _called(name: str) -> ColumnElement[bool]:
@@ -263,7 +200,8 @@ def _insert_project(connection: Connection, batch: Sequence[tuple[Project, Entry
 
 
 def _insert_key(connection: Connection, batch: Sequence[NewKey]) -> Sequence[None]:
-    connection.execute(insert(api_keys), [{**_values(new.key), "digest": new.digest} for new in batch])
+    rows = [{**_values(new.key), "digest": new.digest.value, "pepper": new.digest.pepper} for new in batch]
+    connection.execute(insert(api_keys), rows)
     _tell(connection, [new.entry for new in batch])
     return [None] * len(batch)
 
@@ -271,11 +209,6 @@ def _insert_key(connection: Connection, batch: Sequence[NewKey]) -> Sequence[Non
 def _tell(connection: Connection, entries: Sequence[Entry | None]) -> None:
     if told := [entry for entry in entries if entry is not None]:
         audit.append(connection, told)
-
-
-def _insert_pepper(connection: Connection, batch: Sequence[bytes]) -> Sequence[None]:
-    connection.execute(insert(peppers), [{"fingerprint": fingerprint} for fingerprint in batch])
-    return [None] * len(batch)
 
 
 def _change_project(

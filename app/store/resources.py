@@ -5,8 +5,9 @@ The upstream keeps the things; here is whose they are, and with which credential
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, delete, insert, literal, or_, select, tuple_, update
@@ -21,7 +22,8 @@ from app.store.schema import upstream_resources
 class NewResource:
     """Something that a project has made. `credential` is a fingerprint, never a key.
 
-    What an interaction has made goes when it is deleted: it has its `interaction_id`.
+    What an interaction has made goes when it is deleted: it has its `interaction_id`. A job, which tells
+    later what it has used, has the `call_id` under which the ledger waits for that.
     """
 
     name: str
@@ -33,6 +35,7 @@ class NewResource:
     uri: str | None = None
     expires_at: int | None = None
     interaction_id: str | None = None
+    call_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class Resource:
     upstream: str
     credential: str
     created_at: int
+    call_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +62,11 @@ class Taken(Exception):
 
 
 class Resources:
-    """Reads and writes ownership."""
+    """Reads and writes ownership. Fingerprints that are known by others now are read as these."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, renamed: Mapping[str, str] = MappingProxyType({})) -> None:
         self._database = database
+        self._renamed = renamed
 
     async def record(self, made: NewResource) -> None:
         """Note whose this is from now on, or when it now expires. Raises Taken."""
@@ -85,7 +90,7 @@ class Resources:
             upstream_resources.c.name.in_(list(names)), _ALIVE
         )
         rows = await self._database.read(lambda connection: connection.execute(query).all())
-        own = {row.name: Resource(*row[1:]) for row in rows if row.project_id == project_id}
+        own = {row.name: self._read(row[1:]) for row in rows if row.project_id == project_id}
         return Standing(own, frozenset(row.name for row in rows) - own.keys())
 
     async def page(
@@ -99,7 +104,11 @@ class Resources:
             query = query.where(tuple_(table.created_at, table.name) < position)
         query = query.order_by(table.created_at.desc(), table.name.desc()).limit(limit)
         rows = await self._database.read(lambda connection: connection.execute(query).all())
-        return [Resource(*row) for row in rows]
+        return [self._read(row) for row in rows]
+
+    def _read(self, row: Sequence[Any]) -> Resource:
+        name, upstream, credential, created_at = row
+        return Resource(name, upstream, self._renamed.get(credential, credential), created_at)
 
 
 _RESOURCE = [upstream_resources.c[name] for name in Resource.__slots__]

@@ -125,6 +125,9 @@ interactions = Table(
 # Only what runs now has a lease, so the index is as small as the number of runs.
 _partial("ix_interactions_lease", interactions.c.lease_until, interactions.c.lease_until.is_not(None))
 
+# What its upstream keeps, too, and with which key it can be seen there.
+_partial("ix_interactions_credential", interactions.c.credential, interactions.c.upstream_id.is_not(None))
+
 # Ended, and with an event log that is to be compacted some day.
 _partial(
     "ix_interactions_logged",

@@ -9,10 +9,13 @@ from sqlalchemy import ColumnElement, Connection, Row, insert, or_, select, upda
 from sqlalchemy.exc import IntegrityError
 
 from app.core.audit import Entry
+from app.core.listing import ALL, Span
+from app.core.versions import Digest
 from app.store import audit
 from app.store.clock import now
 from app.store.database import Database
 from app.store.keys import AlreadyExists
+from app.store.pages import page
 from app.store.schema import admin_tokens
 
 
@@ -30,7 +33,7 @@ class Token:
 
 class _New(NamedTuple):
     token: Token
-    digest: bytes
+    digest: Digest
     entry: Entry
 
 
@@ -45,28 +48,22 @@ class Tokens:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def create(self, token: Token, digest: bytes, entry: Entry) -> None:
+    async def create(self, token: Token, digest: Digest, entry: Entry) -> None:
         """Store a new token's digest. Raises AlreadyExists when the name is taken."""
         try:
             await self._database.write(_create, _New(token, digest, entry))
         except IntegrityError as error:
             raise AlreadyExists(token.name) from error
 
-    async def page(self, limit: int, after: str = "") -> list[Token]:
-        """Tokens by name, from behind this one on; revoked ones too."""
-        query = _TOKENS.where(admin_tokens.c.name > after).order_by(admin_tokens.c.name).limit(limit)
+    async def all(self, span: Span = ALL) -> list[Token]:
+        """Tokens by name, revoked ones too."""
+        query = page(_TOKENS, [admin_tokens.c.name], span)
         rows = await self._database.read(lambda connection: connection.execute(query).all())
         return [_token(row) for row in rows]
 
     def revoke(self, token_id: str, entry: Entry) -> "asyncio.Future[bool]":
         """End a token's validity now; False when there is no such valid token."""
         return self._database.write(_revoke, _Ending(token_id, entry))
-
-    async def holder(self, digest: bytes) -> Token | None:
-        """The token with this digest, unless it is unknown, revoked or expired."""
-        query = _TOKENS.where(admin_tokens.c.digest == digest, *_valid())
-        row = await self._database.read(lambda connection: connection.execute(query).first())
-        return _token(row) if row is not None else None
 
     async def exist(self) -> bool:
         """Whether any token is valid."""
@@ -89,7 +86,9 @@ def _token(row: Row[tuple[object, ...]]) -> Token:
 def _create(connection: Connection, batch: Sequence[_New]) -> Sequence[None]:
     for new in batch:
         values = {name: getattr(new.token, name) for name in Token.__slots__}
-        connection.execute(insert(admin_tokens).values(**values, digest=new.digest))
+        connection.execute(
+            insert(admin_tokens).values(**values, digest=new.digest.value, pepper=new.digest.pepper)
+        )
     return audit.append(connection, [new.entry for new in batch])
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, and_, bindparam, delete, insert, or_, select
 
+from app.core.versions import Versions
 from app.store.clock import now
 from app.store.database import Database
 from app.store.schema import api_keys, upload_sessions
@@ -40,14 +41,14 @@ class Uploads:
         """Remember a session for so long."""
         return self._database.write(_open, (digest, session, lifetime_ms))
 
-    def close(self, digest: bytes) -> "asyncio.Future[None]":
+    def close(self, digests: Versions[bytes]) -> "asyncio.Future[None]":
         """The upload was given up."""
-        return self._database.write(_close, digest)
+        return self._database.write(_close, digests)
 
-    async def find(self, digest: bytes) -> tuple[UploadSession, bool] | None:
+    async def find(self, digests: Versions[bytes]) -> tuple[UploadSession, bool] | None:
         """The session with this digest, unless it has expired, and whether its key is still valid."""
         row = await self._database.read(
-            lambda connection: connection.execute(_FIND, {"digest_": digest}).first()
+            lambda connection: connection.execute(_FIND, {"found": digests.all()}).first()
         )
         return (UploadSession(*row[:-1]), bool(row[-1])) if row is not None else None
 
@@ -63,7 +64,9 @@ _VALID = or_(
 _FIND = (
     select(*(upload_sessions.c[name] for name in UploadSession.__slots__), _VALID.label("valid"))
     .outerjoin(api_keys, api_keys.c.id == upload_sessions.c.key_id)
-    .where(upload_sessions.c.digest == bindparam("digest_"), upload_sessions.c.expires_at > now())
+    .where(
+        upload_sessions.c.digest.in_(bindparam("found", expanding=True)), upload_sessions.c.expires_at > now()
+    )
 )
 
 
@@ -78,6 +81,7 @@ def _open(connection: Connection, batch: Sequence[tuple[bytes, UploadSession, in
     return [None] * len(batch)
 
 
-def _close(connection: Connection, batch: Sequence[bytes]) -> Sequence[None]:
-    connection.execute(delete(upload_sessions).where(upload_sessions.c.digest.in_(batch)))
+def _close(connection: Connection, batch: Sequence[Versions[bytes]]) -> Sequence[None]:
+    closed = [digest for digests in batch for digest in digests.all()]
+    connection.execute(delete(upload_sessions).where(upload_sessions.c.digest.in_(closed)))
     return [None] * len(batch)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from app.core.versions import Versions
 from app.errors import ApiError
 from app.upstream.failures import Refusal
 
@@ -61,6 +62,7 @@ class _Member:
     __slots__ = (
         "credential",
         "failures",
+        "fingerprints",
         "last_error",
         "last_error_at",
         "projects",
@@ -69,8 +71,9 @@ class _Member:
         "weight",
     )
 
-    def __init__(self, secret: Secret, fingerprint: str) -> None:
-        self.credential = Credential(secret.key, fingerprint)
+    def __init__(self, secret: Secret, fingerprints: Versions[str]) -> None:
+        self.credential = Credential(secret.key, fingerprints.current)
+        self.fingerprints = fingerprints
         self.weight = secret.weight
         self.projects = secret.projects
         self.turn = 0
@@ -81,19 +84,22 @@ class _Member:
 
 
 class Credentials:
-    """The keys of one upstream. Asking for one raises ApiError (503) when there is none."""
+    """The keys of one upstream. Asking for one raises ApiError (503) when there is none.
+
+    Their fingerprints are made with `secrets`; those of every version are known.
+    """
 
     def __init__(
         self,
         upstream: str,
         keys: Iterable[str | Secret],
-        secret: bytes,
+        secrets: Versions[bytes],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._upstream = upstream
         self._clock = clock
         given = [Secret(key) if isinstance(key, str) else key for key in keys]
-        self._all = [_Member(each, _fingerprint(secret, each.key)) for each in given]
+        self._all = [_Member(each, fingerprints(secrets, each.key)) for each in given]
         self._bound = frozenset(project for each in given for project in each.projects)
         self._free = [each for each in self._all if not each.projects]
 
@@ -103,6 +109,10 @@ class Credentials:
     def keys(self) -> list[str]:
         """All of them, for what must not repeat them."""
         return [each.credential.key for each in self._all]
+
+    def fingerprints(self) -> list[Versions[str]]:
+        """Of each, by what it is, was or will be known."""
+        return [each.fingerprints for each in self._all]
 
     def any(self, project_id: str = "") -> Credential:
         """Whichever is next of those that this project may use."""
@@ -126,14 +136,14 @@ class Credentials:
         return [
             each.credential
             for each in self._members(project_id)
-            if each.ready_at <= now and each.credential.fingerprint != fingerprint
+            if each.ready_at <= now and fingerprint not in each.fingerprints
         ]
 
     def of_project(self, project_id: str) -> Credential:
         """The one that this project makes things with; the same as long as it is configured."""
         return max(
             (each.credential for each in self._members(project_id)),
-            key=lambda each: hashlib.sha256(f"{each.fingerprint} {project_id}".encode()).digest(),
+            key=lambda each: hashlib.sha256(f"{each.key} {project_id}".encode()).digest(),
         )
 
     def of(self, fingerprint: str, project_id: str | None = None) -> Credential:
@@ -142,7 +152,7 @@ class Credentials:
         A key that has become another project's is not configured for this one.
         """
         for each in self._all:
-            if each.credential.fingerprint == fingerprint:
+            if fingerprint in each.fingerprints:
                 if project_id is None or each in self._members(project_id):
                     return each.credential
                 break
@@ -200,5 +210,6 @@ def _rest(error: Refusal, failures: int) -> float:
     return min(_FIRST * (1 << min(failures, 10)), _MOST) if error.elsewhere else 0.0
 
 
-def _fingerprint(secret: bytes, key: str) -> str:
-    return hmac.digest(secret, b"credential " + key.encode(), "sha256")[:12].hex()
+def fingerprints(secrets: Versions[bytes], key: str) -> Versions[str]:
+    """What is stored instead of a key, by the pepper that it is made with."""
+    return secrets.map(lambda secret: hmac.digest(secret, b"credential " + key.encode(), "sha256")[:12].hex())

@@ -2,7 +2,7 @@
 
 import base64
 import hmac
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -101,12 +101,16 @@ def budget_notice(budget: Budget, began: int, threshold: int, spent: int, at: in
     )
 
 
-def headers(secret: bytes, delivery_id: str, timestamp: int, body: bytes) -> Mapping[str, str]:
-    """The headers of one attempt at a delivery; `timestamp` is in seconds."""
-    signed = hmac.digest(secret, f"{delivery_id}.{timestamp}.".encode() + body, "sha256")
+def headers(secrets: Iterable[bytes], delivery_id: str, timestamp: int, body: bytes) -> Mapping[str, str]:
+    """The headers of one attempt at a delivery; `timestamp` is in seconds.
+
+    With several secrets there are several signatures: the receiver accepts the one that it knows.
+    """
+    text = f"{delivery_id}.{timestamp}.".encode() + body
+    signed = [base64.b64encode(hmac.digest(secret, text, "sha256")).decode() for secret in secrets]
     return {
         "content-type": "application/json",
         "webhook-id": delivery_id,
         "webhook-timestamp": str(timestamp),
-        "webhook-signature": f"v1,{base64.b64encode(signed).decode()}",
+        "webhook-signature": " ".join(f"v1,{each}" for each in signed),
     }

@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from app.admin import cli
+from app.auth import pepper
 
 PEPPER = "a pepper for the tests, long enough 0123456789"
+FINGERPRINT = pepper.fingerprint(PEPPER.encode())
 
 
 class Result(NamedTuple):

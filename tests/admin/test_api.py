@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from app.auth.bearers import Bearers
+from app.core.versions import Versions
 from app.errors import ApiError
 from app.store.tokens import Token
 from tests.conftest import GatewayFactory
@@ -247,7 +248,7 @@ def test_a9_a_weak_token_stops_the_start(tmp_path, templates: Templates) -> None
 
 
 async def test_a9_guessing_is_slow_and_holds_up_nobody_else() -> None:
-    async def nobody(_: bytes) -> Token | None:
+    async def nobody(_: Versions[bytes]) -> Token | None:
         return None
 
     async def some() -> bool:
@@ -260,7 +261,7 @@ async def test_a9_guessing_is_slow_and_holds_up_nobody_else() -> None:
             return error.status if int(error.headers.get("retry-after", "1")) >= 1 else 0
         return 200
 
-    bearers, fresh = (Bearers(b"pepper", TOKEN, nobody, some, cache_seconds=60) for _ in range(2))
+    bearers, fresh = (Bearers(Versions(b"pepper"), TOKEN, nobody, some, cache_seconds=60) for _ in range(2))
     assert await tried(bearers, TOKEN) == 200
     statuses = await asyncio.gather(*(tried(bearers, f"guess-{n}") for n in range(100)))
     assert (statuses.count(401), statuses.count(429)) == (20, 80)

@@ -14,6 +14,7 @@ from app.admin.chains import Chains, Verified
 from app.auth import pepper
 from app.core import audit
 from app.core.audit import Actor
+from app.core.versions import Versions
 from app.settings import Settings
 from app.store.audit import Audit, Question
 from app.store.database import Database
@@ -125,9 +126,9 @@ async def test_a11_with_another_pepper_no_end_is_genuine(sealed, database):
 
 async def test_the_newest_records_can_be_looked_at_alone(sealed):
     await harmed(sealed, edit(MINE, 4, outcome="not_found"))
-    newest = {each.project_id: each for each in await Chains(Audit(sealed), SECRET).all(newest=6)}
+    newest = {each.project_id: each for each in await Chains(Audit(sealed), Versions(SECRET)).all(newest=6)}
     assert newest[MINE].ok
-    newest = {each.project_id: each for each in await Chains(Audit(sealed), SECRET).all(newest=7)}
+    newest = {each.project_id: each for each in await Chains(Audit(sealed), Versions(SECRET)).all(newest=7)}
     assert newest[MINE].first_bad == 4
 
 

@@ -7,9 +7,10 @@ import time
 import pytest
 
 from app.auth import keys, pepper
+from app.core.versions import Versions
 from app.store.database import Database
-from app.store.keys import Keys
-from tests.admin.conftest import PEPPER, Command
+from app.store.holders import Holders
+from tests.admin.conftest import FINGERPRINT, PEPPER, Command
 from tests.store.conftest import Store, new, outcome
 
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -89,7 +90,7 @@ def holder(database_url: str, key: str) -> str | None:
 
     async def ask() -> str | None:
         database = Database(database_url)
-        found = await Keys(database).holder(keys.digest(PEPPER.encode(), key))
+        found = await Holders(database, FINGERPRINT).of_key(Versions(keys.digest(PEPPER.encode(), key)))
         await database.close()
         return found.project_id if found else None
 

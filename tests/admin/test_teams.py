@@ -13,11 +13,12 @@ from app.admin.operations import OperationError
 from app.admin.teams import Teams
 from app.auth import keys
 from app.core.audit import Actor
+from app.core.versions import Versions
 from app.settings import Settings
 from app.store.database import Database
-from app.store.keys import Holder, Keys
+from app.store.holders import Holder, Holders
 from app.store.schema import audit_log
-from tests.admin.conftest import PEPPER, Command
+from tests.admin.conftest import FINGERPRINT, PEPPER, Command
 from tests.support.records import Records
 
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -62,7 +63,7 @@ def holder(database_url: str, key: str) -> Holder | None:
     async def ask() -> Holder | None:
         database = Database(database_url)
         try:
-            return await Keys(database).holder(keys.digest(PEPPER.encode(), key))
+            return await Holders(database, FINGERPRINT).of_key(Versions(keys.digest(PEPPER.encode(), key)))
         finally:
             await database.close()
 

@@ -10,7 +10,8 @@ from contextlib import ExitStack
 import httpx
 import pytest
 
-from app.auth import keys
+from app.auth import keys, pepper
+from app.core.versions import Versions
 from app.store.database import Database
 from app.store.keys import Key, Keys, Project
 from tests.conftest import UPSTREAM_KEY
@@ -135,7 +136,7 @@ def new_key(gateway: Gateway) -> str:
         store = Keys(database)
         await store.create_project(Project(name, name, 1, None))
         record = Key(name, name, name, "test", keys.shown(key), 1, None, None)
-        await store.create(record, keys.digest(PEPPER.encode(), key))
+        await store.create(record, pepper.digest(Versions(PEPPER.encode()), key))
         await database.close()
 
     with ThreadPoolExecutor(1) as thread:

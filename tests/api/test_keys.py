@@ -9,8 +9,9 @@ import pytest
 
 from app.auth import keys
 from app.auth.caller import Authenticator, Caller
+from app.core.versions import Versions
 from app.errors import Unauthenticated
-from app.store.keys import Holder
+from app.store.holders import Holder
 from tests.conftest import UPSTREAM_KEY, GatewayFactory
 from tests.support.client import Client
 from tests.support.gateway import Gateway
@@ -111,11 +112,11 @@ async def test_a2_a3_shape_is_checked_without_a_question_to_the_database() -> No
     """The same two steps for every key: its shape, then one lookup by digest."""
     asked: list[bytes] = []
 
-    async def lookup(digest: bytes) -> Holder | None:
-        asked.append(digest)
+    async def lookup(digests: Versions[bytes]) -> Holder | None:
+        asked.append(digests.current)
         return None
 
-    authenticator = Authenticator(b"pepper", lookup, passthrough=False, cache_seconds=5)
+    authenticator = Authenticator(Versions(b"pepper"), lookup, passthrough=False, cache_seconds=5)
 
     async def caller(key: bytes) -> Caller:
         return await authenticator.caller([(b"x-goog-api-key", key)], b"")

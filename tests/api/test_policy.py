@@ -12,10 +12,11 @@ from typing import Any, Self
 import httpx
 import pytest
 
-from app.auth import keys
+from app.auth import keys, pepper
 from app.core.audit import Actor, Entry
 from app.core.model import Json
 from app.core.rules import changed, read
+from app.core.versions import Versions
 from app.store.database import Database
 from app.store.keys import Key, Keys, Project
 from tests.api.conftest import upstreams
@@ -53,7 +54,7 @@ class Team:
         key, key_id = keys.new_key(), f"key-{keys.new_key()[4:16]}"
         record = Key(key_id, self.name, self.name, "test", keys.shown(key), 1, None, None)
         record = replace(record, policy=read(rules))
-        await self.keys.create(record, keys.digest(PEPPER.encode(), key))
+        await self.keys.create(record, pepper.digest(Versions(PEPPER.encode()), key))
         self.newest = key_id
         return key
 

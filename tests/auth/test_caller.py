@@ -12,8 +12,9 @@ from app.auth import keys
 from app.auth.addresses import Addresses
 from app.auth.caller import Authenticator, Caller
 from app.core import policy, rules
+from app.core.versions import Versions
 from app.errors import PermissionDenied, Unauthenticated
-from app.store.keys import Holder
+from app.store.holders import Holder
 
 PEPPER = b"p" * 32
 # Well-formed, and nobody's. Not new ones: they are in the names of tests.
@@ -47,12 +48,12 @@ class Register:
         self.known = {keys.digest(PEPPER, KEY): ADA}
         self.asked: list[bytes] = []
         self._authenticator = Authenticator(
-            PEPPER, self._lookup, passthrough=passthrough, cache_seconds=cache_seconds
+            Versions(PEPPER), self._lookup, passthrough=passthrough, cache_seconds=cache_seconds
         )
 
-    async def _lookup(self, digest: bytes) -> Holder | None:
-        self.asked.append(digest)
-        return self.known.get(digest)
+    async def _lookup(self, digests: Versions[bytes]) -> Holder | None:
+        self.asked.append(digests.current)
+        return next((self.known[each] for each in digests.all() if each in self.known), None)
 
     async def caller(self, *headers: tuple[str, str], query: str = "") -> Caller:
         made = [(name.encode(), value.encode("latin-1")) for name, value in headers]
@@ -131,7 +132,7 @@ async def test_an_unknown_key_gets_the_same_answer():
 
 @given(st.binary(max_size=30), st.binary(max_size=30))
 async def test_no_bytes_at_all_get_in_or_upset_it(header, query):
-    authenticator = Authenticator(PEPPER, Register()._lookup, passthrough=False, cache_seconds=0)
+    authenticator = Authenticator(Versions(PEPPER), Register()._lookup, passthrough=False, cache_seconds=0)
     with pytest.raises(Unauthenticated):
         await authenticator.caller(
             [(b"x-goog-api-key", header), (b"authorization", b"Bearer " + header)], query
@@ -176,12 +177,12 @@ async def test_a4_an_answer_from_before_a_revocation_is_not_remembered(clock):
     answers: list[Holder | None] = [ADA, None]
     arrived = asyncio.Event()
 
-    async def lookup(_digest: bytes) -> Holder | None:
+    async def lookup(_digests: Versions[bytes]) -> Holder | None:
         asked.set()
         await arrived.wait()
         return answers.pop(0)
 
-    authenticator = Authenticator(PEPPER, lookup, passthrough=False, cache_seconds=5)
+    authenticator = Authenticator(Versions(PEPPER), lookup, passthrough=False, cache_seconds=5)
     headers = [(b"x-goog-api-key", KEY.encode())]
     first = asyncio.create_task(authenticator.caller(headers, b""))
     await asked.wait()
@@ -207,16 +208,16 @@ async def test_a_key_is_used_from_its_networks_only():
     office = rules.read({"networks": ["10.0.0.0/8"]})
     headers = [(b"x-goog-api-key", KEY.encode()), (b"x-forwarded-for", b"10.1.1.1")]
 
-    async def lookup(_digest: bytes) -> Holder | None:
+    async def lookup(_digests: Versions[bytes]) -> Holder | None:
         return replace(ADA, project_policy=office)
 
-    plain = Authenticator(PEPPER, lookup, passthrough=False, cache_seconds=5)
+    plain = Authenticator(Versions(PEPPER), lookup, passthrough=False, cache_seconds=5)
     assert (await plain.caller(headers, b"", ("10.2.3.4", 5))).address == "10.2.3.4"
     for peer in (("8.8.8.8", 5), ("", 0), None):
         with pytest.raises(PermissionDenied, match="networks"):
             await plain.caller(headers, b"", peer)
     proxied = Authenticator(
-        PEPPER, lookup, passthrough=False, cache_seconds=5, addresses=Addresses(["192.0.2.0/24"])
+        Versions(PEPPER), lookup, passthrough=False, cache_seconds=5, addresses=Addresses(["192.0.2.0/24"])
     )
     assert (await proxied.caller(headers, b"", ("192.0.2.1", 5))).address == "10.1.1.1"
     with pytest.raises(PermissionDenied):

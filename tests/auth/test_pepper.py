@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from app.auth import pepper
 from app.auth.keys import digest
+from app.core.versions import Versions
 from app.settings import Settings, SettingsError
 from tests.support.gateway import clean_environment
 
@@ -23,20 +24,21 @@ settings = Settings(data_dir=sys.argv[1])
 pathlib.Path(sys.argv[2]).touch()
 while not pathlib.Path(sys.argv[3]).exists():
     pass
-print(pepper.load(settings).decode())
+print(pepper.load(settings).current.decode())
 """
 
 
 def test_the_settings_win(tmp_path: Path):
     given = "0123456789abcdef" * 2
-    assert pepper.load(Settings(pepper=SecretStr(given), data_dir=tmp_path / "data")) == given.encode()
+    settings = Settings(pepper=SecretStr(given), data_dir=tmp_path / "data")
+    assert pepper.load(settings) == Versions(given.encode())
     assert not (tmp_path / "data").exists()
 
 
 def test_a_pepper_is_made_once_and_kept(tmp_path: Path):
     settings = Settings(data_dir=tmp_path / "a" / "b")
     made = pepper.load(settings)
-    assert len(bytes.fromhex(made.decode())) == 32
+    assert len(bytes.fromhex(made.current.decode())) == 32
     assert pepper.load(settings) == made
     assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == ["pepper"]
     assert pepper.load(Settings(data_dir=tmp_path / "c")) != made

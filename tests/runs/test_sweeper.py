@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from app.core.events import Event
 from app.core.model import Kept, Request, Turn
+from app.core.versions import Versions
 from app.errors import ApiError
 from app.runs.forgetting import Forgetting
 from app.runs.sweeper import SWEEP, Sweeper
@@ -75,7 +76,7 @@ def provider() -> Provider:
 
 @pytest.fixture
 def keys() -> Credentials:
-    return Credentials("there", ["key one", "key two"], b"secret")
+    return Credentials("there", ["key one", "key two"], Versions(b"secret"))
 
 
 @pytest.fixture

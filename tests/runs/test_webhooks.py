@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 
 from app.auth import pepper
 from app.core.model import Interaction
+from app.core.versions import Versions
 from app.egress import Guard, Poster
 from app.runs.webhooks import Messenger, deliveries, pause
 from app.settings import Egress
@@ -52,7 +53,7 @@ async def messenger(
 ) -> AsyncIterator[Messenger]:
     """The loop, at work."""
     settings = Egress(enabled=enabled, allow=list(allow), seconds=seconds, retry_hours=retry_hours)
-    made = Messenger(webhooks, Poster(Guard(settings)), PEPPER, settings)
+    made = Messenger(webhooks, Poster(Guard(settings)), Versions(PEPPER), settings)
     task = asyncio.create_task(made.run())
     try:
         yield made

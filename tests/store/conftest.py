@@ -7,6 +7,7 @@ import pytest
 from app import ids
 from app.store.claims import Claims
 from app.store.database import Database
+from app.store.holders import Holders
 from app.store.interactions import Interactions
 from app.store.keys import Keys, Project
 from app.store.records import EventBatch, NewInteraction, Outcome
@@ -14,6 +15,7 @@ from app.store.runs import Runs
 
 MINE, THEIRS = "prj_mine", "prj_theirs"
 HOUR = 3_600_000
+PEPPER = b"the fingerprint of a pepper"
 
 
 @pytest.fixture
@@ -33,6 +35,7 @@ class Store:
         self.interactions = Interactions(database)
         self.runs = Runs(database)
         self.keys = Keys(database)
+        self.holders = Holders(database, PEPPER)
 
     def claims(self, owner: str, lease_ms: int = HOUR) -> Claims:
         """The claims of a process."""

@@ -12,9 +12,11 @@ from sqlalchemy.exc import IntegrityError
 
 from app.core import rules
 from app.core.audit import Actor, Entry
-from app.store.keys import AlreadyExists, Holder, Key, NewKey, Project, ProjectChange
+from app.core.versions import Digest, Versions
+from app.store.holders import Holder
+from app.store.keys import AlreadyExists, Key, NewKey, Project, ProjectChange
 from app.store.schema import audit_log, projects
-from tests.store.conftest import HOUR, MINE, THEIRS, Store
+from tests.store.conftest import HOUR, MINE, PEPPER, THEIRS, Store
 
 NOW = time.time_ns() // 1_000_000
 
@@ -32,8 +34,12 @@ def key(number: int = 1, project: str = MINE, expires_at: int | None = None) -> 
     )
 
 
-def digest(number: int = 1) -> bytes:
-    return bytes([number]) * 32
+def digest(number: int = 1) -> Digest:
+    return Digest(bytes([number]) * 32, PEPPER)
+
+
+def given(number: int = 1) -> Versions[bytes]:
+    return Versions(digest(number).value)
 
 
 def keeping(days: int | None, **fields: Any) -> ProjectChange:
@@ -58,17 +64,17 @@ async def told(store: Store) -> list[tuple[str, str | None]]:
 
 async def test_a_digest_finds_its_project(store: Store):
     await store.keys.create(key(), digest())
-    assert await store.keys.holder(digest()) == Holder(MINE, "key_1", None, "a key")
-    assert await store.keys.holder(digest(2)) is None
-    assert await store.keys.holder(b"") is None
+    assert await store.holders.of_key(given()) == Holder(MINE, "key_1", None, "a key")
+    assert await store.holders.of_key(given(2)) is None
+    assert await store.holders.of_key(Versions(b"")) is None
     await store.keys.change_project(MINE, keeping(7))
-    assert await store.keys.holder(digest()) == Holder(MINE, "key_1", 7, "a key")
+    assert await store.holders.of_key(given()) == Holder(MINE, "key_1", 7, "a key")
 
 
 async def test_a_revoked_key_is_unknown(store: Store):
     await store.keys.create(key(), digest())
     assert await store.keys.revoke("key_1")
-    assert await store.keys.holder(digest()) is None
+    assert await store.holders.of_key(given()) is None
     assert not await store.keys.revoke("key_1")
     assert not await store.keys.revoke("key_2")
     [issued] = await store.keys.issued()
@@ -79,8 +85,8 @@ async def test_a_revoked_key_is_unknown(store: Store):
 async def test_an_expired_key_is_unknown(store: Store):
     await store.keys.create(key(1, expires_at=NOW - HOUR), digest(1))
     await store.keys.create(key(2, expires_at=NOW + HOUR), digest(2))
-    assert await store.keys.holder(digest(1)) is None
-    assert await store.keys.holder(digest(2)) is not None
+    assert await store.holders.of_key(given(1)) is None
+    assert await store.holders.of_key(given(2)) is not None
 
 
 async def test_keys_are_issued_oldest_first(store: Store):
@@ -98,7 +104,7 @@ async def test_a_digest_belongs_to_one_key(store: Store):
         await store.keys.create(key(2, THEIRS), digest())
     with pytest.raises(IntegrityError):
         await store.keys.create(key(3, "prj_nobody"), digest(3))
-    assert await store.keys.holder(digest()) == Holder(MINE, "key_1", None, "a key")
+    assert await store.holders.of_key(given()) == Holder(MINE, "key_1", None, "a key")
 
 
 async def test_a_project_has_a_name_of_its_own(store: Store):
@@ -129,22 +135,14 @@ async def test_retention_is_set_by_name_or_id(store: Store):
 
 
 async def test_callers_with_their_own_key_get_one_project_each(store: Store):
-    asked = [store.keys.passthrough_holder(digest(1 + n % 2)) for n in range(10)]
+    asked = [store.holders.passthrough(given(1 + n % 2)) for n in range(10)]
     holders = await asyncio.gather(*asked)
     assert {holder.project_id for holder in holders} == {"byok_" + "01" * 16, "byok_" + "02" * 16}
     assert all(holder.key_id is None for holder in holders)
     policy_of_one = rules.read({"rpm": 3})
     await store.keys.change_project(holders[0].project_id, keeping(3, policy=policy_of_one))
-    found = await store.keys.passthrough_holder(digest(1))
+    found = await store.holders.passthrough(given(1))
     assert (found.retention_days, found.project_policy) == (3, policy_of_one)
-
-
-async def test_peppers_are_remembered_once(store: Store):
-    assert await store.keys.peppers() == []
-    await store.keys.add_pepper(b"one")
-    await asyncio.gather(*(store.keys.add_pepper(pepper) for pepper in (b"one", b"one", b"two")))
-    await store.keys.add_pepper(b"one")
-    assert sorted(await store.keys.peppers()) == [b"one", b"two"]
 
 
 async def test_projects_and_keys_keep_all_that_is_said_of_them(store: Store):
@@ -160,8 +158,8 @@ async def test_projects_and_keys_keep_all_that_is_said_of_them(store: Store):
     )
     await store.keys.create(mine, digest())
     assert await store.keys.issued("prj_a") == [mine]
-    assert await store.keys.identify(digest()) == mine
-    holder = await store.keys.holder(digest())
+    assert await store.keys.identify(given()) == mine
+    holder = await store.holders.of_key(given())
     assert holder == Holder("prj_a", "key_1", 0, "a key", project.policy, mine.policy)
 
 
@@ -178,7 +176,7 @@ async def test_a_changed_key_is_changed_at_once_and_told_with_it(store: Store):
 
     changed = await store.keys.change("key_1", change)
     assert changed == (await store.keys.issued())[0]
-    assert await store.keys.holder(digest()) == Holder(
+    assert await store.holders.of_key(given()) == Holder(
         MINE, "key_1", None, "a key", key_policy=rules.read({"rpm": 1})
     )
     with pytest.raises(ValueError, match="key_1"):
@@ -205,7 +203,7 @@ async def test_changes_of_one_project_at_a_time_are_all_kept(store: Store):
 
 
 async def expiry(store: Store, number: int) -> int:
-    found = await store.keys.identify(digest(number))
+    found = await store.keys.identify(given(number))
     assert found is not None
     assert found.expires_at is not None
     return found.expires_at
@@ -222,18 +220,18 @@ async def test_a_rotated_key_and_its_successor_are_valid_together_for_a_while(st
 
     found = await store.keys.rotate("key_1", HOUR, successor(2))
     assert found == replace(key(), id="key_2", owner="Ada")
-    assert await store.keys.holder(digest(1)) is not None
-    assert await store.keys.holder(digest(2)) == Holder(MINE, "key_2", None, "a key")
+    assert await store.holders.of_key(given(1)) is not None
+    assert await store.holders.of_key(given(2)) == Holder(MINE, "key_2", None, "a key")
     ends = await expiry(store, 1)
     assert abs(ends - HOUR - time.time_ns() // 1_000_000) < 60_000
 
     await store.keys.rotate("key_1", 24 * HOUR, successor(3))
     assert await expiry(store, 1) == ends, "never later than before"
     await store.keys.rotate("key_1", 0, successor(4))
-    assert await store.keys.holder(digest(1)) is None
+    assert await store.holders.of_key(given(1)) is None
     for gone in ("key_1", "key_9"):
         assert await store.keys.rotate(gone, HOUR, successor(5)) is None
-    assert await store.keys.identify(digest(5)) is None
+    assert await store.keys.identify(given(5)) is None
     assert await told(store) == [("key.rotate", "key_1")] * 3
 
 
@@ -256,7 +254,7 @@ async def test_a3_whoever_is_not_let_in_costs_the_same_question(store: Store):
 
     store.database.read = counted  # type: ignore[method-assign]
     for number in (1, 2, 3, 4):
-        assert await store.keys.holder(digest(number)) is None
+        assert await store.holders.of_key(given(number)) is None
         assert asked == ["read"]
         asked.clear()
     assert await store.keys.project(THEIRS) is None

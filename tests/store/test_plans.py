@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import event, insert
 
 from app.core.listing import Query
+from app.core.versions import Versions
 from app.store.listing import Listing
 from app.store.schema import interaction_events, interaction_labels, interactions
 from tests.store.conftest import MINE, THEIRS, Store, batch, outcome
@@ -25,7 +26,7 @@ OFTEN: dict[str, Callable[[Store], Any]] = {
     "next page": lambda store: Listing(store.database).page(MINE, Query(20, after=(500_000, ONE))),
     "page by label": lambda store: Listing(store.database).page(MINE, Query(20, labels=(("n", "7"),))),
     "page by parent": lambda store: Listing(store.database).page(MINE, Query(20, parent_id=ONE)),
-    "holder": lambda store: store.keys.holder(b"x" * 32),
+    "holder": lambda store: store.holders.of_key(Versions(b"x" * 32, b"y" * 32)),
     "append": lambda store: store.runs.append(batch(ONE, 100, 100)),
     "finish": lambda store: store.runs.finish(outcome(ONE)),
     "delete": lambda store: store.interactions.delete(MINE, ONE),

@@ -7,6 +7,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from app import ids
 from app.core.audit import Actor, Entry
+from app.core.versions import Versions
 from app.runs.sealer import Sealer
 from app.store.audit import Audit
 from app.store.database import Database
@@ -30,7 +31,7 @@ async def written(database: Database, project: str, count: int) -> None:
 
 def sealer(database: Database, secret: bytes) -> Sealer:
     """A sealer as another process has it."""
-    return Sealer(Audit(database), Leases(database), ids.new_id("own"), secret)
+    return Sealer(Audit(database), Leases(database), ids.new_id("own"), Versions(secret))
 
 
 async def harmed(database: Database, harm: Callable[[Connection], object]) -> None:

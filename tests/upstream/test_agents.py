@@ -11,6 +11,7 @@ from app.core.continuity import Continuity
 from app.core.events import Event
 from app.core.fold import Fold
 from app.core.model import Kept, Request, Turn
+from app.core.versions import Versions
 from app.errors import ApiError
 from app.settings import Runs, Timeouts
 from app.upstream.client import session
@@ -60,7 +61,7 @@ RUN: list[dict[str, Any]] = [*OPENED, *steps(), END]
 @asynccontextmanager
 async def agent(idle: float = 5) -> AsyncIterator[tuple[ScriptedUpstream, InteractionsAdapter]]:
     async with ScriptedUpstream() as upstream, session(Timeouts(idle=idle)) as client:
-        keys = Credentials("up", ["key-one"], b"secret")
+        keys = Credentials("up", ["key-one"], Versions(b"secret"))
         yield upstream, InteractionsAdapter("up", client, upstream.url, keys, Runs(), HURRY)
 
 

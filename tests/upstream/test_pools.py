@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 
+from app.core.versions import Versions
 from app.errors import ApiError
 from app.settings import SettingsError, load
 from app.upstream.credentials import Credentials, Secret
@@ -37,7 +38,7 @@ def refused(status: int, **headers: str) -> ApiError:
 
 
 def pool(*keys: str | Secret, clock: Clock | None = None) -> Credentials:
-    return Credentials("up", keys, b"secret", clock or Clock())
+    return Credentials("up", keys, Versions(b"secret"), clock or Clock())
 
 
 def turns(made: Credentials, count: int, project: str = "") -> list[str]:

@@ -142,7 +142,7 @@ def test_the_metadata_comes_back():
 def test_the_signature_is_that_of_standard_webhooks():
     """Made anew with another library."""
     body = '{"ä":1}'.encode()
-    found = webhooks.headers(b"secret", "msg_1", 1_790_000_000, body)
+    found = webhooks.headers([b"secret"], "msg_1", 1_790_000_000, body)
     theirs = hmac.HMAC(b"secret", hashes.SHA256())
     theirs.update(b"msg_1.1790000000." + body)
     assert dict(found) == {
