@@ -50,7 +50,10 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """One request on its way. `fields` is its JSON body, where it has one and is looked into."""
+    """One request on its way. `fields` is its JSON body, where it has one and is looked into.
+
+    `held` is what it is about, where that is the caller's own.
+    """
 
     account: Account
     call: Call
@@ -59,6 +62,7 @@ class Asking:
     body: bytes | None
     fields: Json
     naming: Naming
+    held: Resource | None = None
 
     def asked(self, body: Body, length: Headers | None = None) -> Asked:
         """What goes to the upstream, with this body."""
@@ -78,15 +82,14 @@ class Asking:
         others = [] if lent else self._others(body)
         return self.account.forwarder.call(self.asked(body), self.naming, lent=lent, others=others)
 
-    def _others(self, body: Body) -> list[str]:
+    def _others(self, body: Body) -> list[Credential]:
         """The keys to ask with when this one fails: none where only one can see what it is about."""
         account, naming = self.account, self.naming
         repeatable = body is None or isinstance(body, bytes)
         if not repeatable or self.call.route.effect or naming.own or naming.refers:
             return []
         pool = account.forwarder.credentials
-        others = pool.others(account.caller.project_id, account.credential.fingerprint)
-        return [each.key for each in others]
+        return pool.others(account.caller.project_id, account.credential.fingerprint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +136,7 @@ class Front:
             body=sent,
             fields=fields,
             naming=Naming(call.own, refers=bool(named)),
+            held=held,
         )
 
     async def _body(

@@ -23,9 +23,12 @@ from app.api.errors import Endpoint
 from app.api.metering import METERED, Meter
 from app.auth.caller import Caller
 from app.core import status
+from app.core.usage import NOTHING
 from app.errors import ApiError
 from app.runs.accounts import Call, Size
-from app.wire import resources
+from app.store.reports import OPEN_MS
+from app.wire import jobs, resources
+from app.wire.jobs import JOBS
 from app.wire.resources import Kind
 
 _EFFECTS: Mapping[str, Callable[[Front, Asking, Kind, Send], Awaitable[None]]] = MappingProxyType(
@@ -63,6 +66,8 @@ class ForwardRoutes:
             effect = _EFFECTS.get(line.effect) if self.front.ownership.enforced else None
             if line.method == "POST" and _method(asking.call) in METERED:
                 work: Awaitable[None] = _metered(self.front, asking, sending)
+            elif line.method == "POST" and _method(asking.call) in JOBS:
+                work = _begins(self.front, asking, sending)
             elif effect is None or line.kind is None:
                 work = _passed_on(asking, sending)
             else:
@@ -98,9 +103,11 @@ async def _metered(front: Front, asking: Asking, send: Send) -> None:
     call, accounts = _call(asking), front.accounts
     async with front.permits.of_call(asking.account.caller, call.size) as permit:
         await accounts.reserve(call, front.settings.limits.request_seconds)
+        accounts.begin(call)
         meter, ending = Meter(), status.FAILED
         try:
             async with asking.send(asking.body) as answer:
+                call = dataclasses.replace(call, credential=answer.instead or call.credential)
                 await relay.pass_on(send, dataclasses.replace(answer, chunks=meter.over(answer.chunks)))
             ending = status.COMPLETED if meter.ended else status.FAILED
         except asyncio.CancelledError:
@@ -112,10 +119,26 @@ async def _metered(front: Front, asking: Asking, send: Send) -> None:
             front.permits.correct(permit, used.total_tokens)
 
 
+async def _begins(front: Front, asking: Asking, send: Send) -> None:
+    """A call that begins a job: its end is seen later, by whoever looks at the job."""
+    call, accounts, kind = _call(asking), front.accounts, asking.call.route.kind
+    async with front.permits.of_call(asking.account.caller, call.size):
+        await accounts.reserve(call, OPEN_MS / 1000)
+        accounts.begin(call)
+        try:
+            if kind is None or not front.ownership.enforced:  # whoever looks at it later is not known here
+                await _passed_on(asking, send)
+                accounts.settle(call, status.COMPLETED, None)
+                return
+            answer, body = await owned.made(front, asking, kind, call.id)
+        except ApiError:
+            accounts.settle(call, status.FAILED, NOTHING)
+            raise
+    await relay.whole(send, answer, body)
+
+
 def _call(asking: Asking) -> Call:
     account, call = asking.account, asking.call
-    config = asking.fields.get("generationConfig")
-    most = config.get("maxOutputTokens") if isinstance(config, dict) else None
     return Call(
         id=ids.new_id("call"),
         project_id=account.caller.project_id,
@@ -123,7 +146,7 @@ def _call(asking: Asking) -> Call:
         kind=_method(call),
         upstream=account.forwarder.name,
         credential=account.credential.fingerprint or None,
-        size=Size(call.model or call.own, len(asking.body or b""), most),
+        size=Size(call.model or call.own, len(asking.body or b""), jobs.most_output(asking.fields)),
     )
 
 

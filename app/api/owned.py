@@ -18,7 +18,7 @@ from app.store.resources import Resource
 from app.upstream import forward
 from app.upstream.forward import Naming
 from app.upstream.peer import Answer
-from app.wire import answers, resources
+from app.wire import answers, jobs, resources
 from app.wire.answers import Made
 from app.wire.resources import Kind
 
@@ -46,21 +46,27 @@ async def lists(front: Front, asking: Asking, kind: Kind, send: Send) -> None:
 
 async def makes(front: Front, asking: Asking, kind: Kind, send: Send) -> None:
     """Something is made, and is the caller's from then on."""
+    answer, body = await made(front, asking, kind)
+    await relay.whole(send, answer, body)
+
+
+async def made(front: Front, asking: Asking, kind: Kind, call_id: str | None = None) -> tuple[Answer, bytes]:
+    """What the upstream answers that has made something, once that is written down."""
     if name := answers.chosen(kind, asking.fields):
         await front.ownership.vacant(asking.account.caller, name)
     async with asking.send(asking.body) as answer:
         body = await whole(asking.account, answer)
-    await record(front, asking.account, kind, body)
-    await relay.whole(send, answer, body)
+    await record(front, asking.account, kind, body, call_id)
+    return answer, body
 
 
 async def renews(front: Front, asking: Asking, kind: Kind, send: Send) -> None:
     """Something lives on, for as long as the answer says."""
     async with asking.send(asking.body) as answer:
         body = await whole(asking.account, answer)
-    made = answers.made(kind, told(asking.account, body))
-    if made is not None:
-        await _note(front, asking.account, made)
+    renewed = answers.made(kind, told(asking.account, body))
+    if renewed is not None:
+        await _note(front, asking.account, renewed)
     await relay.whole(send, answer, body)
 
 
@@ -78,11 +84,13 @@ async def yields(front: Front, asking: Asking, _kind: Kind, send: Send) -> None:
     account = asking.account
     async with asking.send(asking.body) as answer:
         begun, complete = await forward.begin(answer, _ITEM_BYTES)
-        # What has its results inside is long, and has no files.
-        if complete and (found := answers.yielded(answers.read(begun) or {})):
+        shown = answers.read(begun) if complete else None  # what is longer has its results inside
+        if shown is not None:
+            found = answers.yielded(shown)
             await front.ownership.adopt(
                 account.caller, found, account.forwarder.name, account.credential.fingerprint
             )
+            await _settle(front, asking.held, shown)
         await relay.pass_on(send, answer, begun)
 
 
@@ -99,21 +107,21 @@ async def mixes(front: Front, asking: Asking, kind: Kind, send: Send) -> None:
     await relay.whole(send, answer, orjson.dumps(shown if single else {**shown, kind.name: visible}))
 
 
-async def record(front: Front, account: Account, kind: Kind, body: bytes) -> None:
+async def record(front: Front, account: Account, kind: Kind, body: bytes, call_id: str | None = None) -> None:
     """Write down whose this is that an answer tells of. Raises ApiError, and then nobody has it."""
     fields = told(account, body)
-    made = answers.made(kind, fields)
-    if made is None and kind.by_id and "id" not in fields:
+    found = answers.made(kind, fields)
+    if found is None and kind.by_id and "id" not in fields:
         return  # made, and not kept: a voice that only its key has
-    if made is None:
+    if found is None:
         raise account.forwarder.broken("no name of what was made")
-    if resources.owner(made.name) != made.name:
+    if resources.owner(found.name) != found.name:
         return  # inside something that has an owner
     try:
-        await _note(front, account, made)
+        await _note(front, account, found, call_id)
     except Unavailable:
         with contextlib.suppress(ApiError):
-            async with account.forwarder.call(account.about("DELETE", made.name)):
+            async with account.forwarder.call(account.about("DELETE", found.name)):
                 pass
         raise
 
@@ -134,9 +142,9 @@ def told(account: Account, body: bytes) -> Json:
     return fields
 
 
-async def _note(front: Front, account: Account, made: Made) -> None:
+async def _note(front: Front, account: Account, new: Made, call_id: str | None = None) -> None:
     upstream, credential = account.forwarder.name, account.credential.fingerprint
-    await front.ownership.record(account.caller, made, upstream, credential)
+    await front.ownership.record(account.caller, new, upstream, credential, call_id)
 
 
 async def _members(front: Front, account: Account, kind: Kind, rows: Sequence[Resource]) -> list[bytes]:
@@ -167,4 +175,13 @@ async def _member(front: Front, account: Account, kind: Kind, row: Resource) -> 
         return None
     if not complete:
         return answers.stub(kind, row.name)
-    return orjson.dumps(told(where, body))
+    shown = told(where, body)
+    await _settle(front, row, shown)
+    return orjson.dumps(shown)
+
+
+async def _settle(front: Front, job: Resource | None, shown: Json) -> None:
+    """Write what a job has used, when this shows it and nobody has seen it before."""
+    if job is not None and job.call_id is not None and (ending := jobs.ending(shown)) is not None:
+        with contextlib.suppress(Unavailable):  # whoever looks again will do it
+            await front.accounts.settle_late(job.call_id, ending.status, ending.used)

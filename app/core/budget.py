@@ -1,13 +1,13 @@
 """Budgets: how much a project or a key may spend, and what a call is taken to cost beforehand."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from app.core.prices import Prices
-from app.core.usage import Usage
+from app.core.prices import Price
 
 DAY, MONTH, TOTAL = "day", "month", "total"
-PERIODS = (DAY, MONTH, TOTAL)
+Period = Literal["day", "month", "total"]
 MONEY, TOKENS = "money", "tokens"
 UNITS = (MONEY, TOKENS)
 THRESHOLDS = (50, 80, 100)
@@ -61,14 +61,16 @@ def shown(unit: str, amount: int) -> str:
     return f"${dollars}.{rest:06}".rstrip("0").ljust(len(f"${dollars}.00"), "0")
 
 
-def estimate(prices: Prices, model: str | None, day: int, size: int, most_output: object) -> Bill:
-    """What a call may take that sends `size` bytes and asks for no more output than this, if it says."""
-    made = most_output if isinstance(most_output, int) and most_output > 0 else prices.default_output
-    given = min(size // _BYTES_PER_TOKEN + 1, _CONTEXT)
-    usage = Usage(
-        input_tokens=given, output_tokens=min(made, _CONTEXT), total_tokens=given + min(made, _CONTEXT)
+def estimate(price: Price | None, size: int, most_output: Sequence[object], default_output: int) -> Bill:
+    """What a call may take that sends `size` bytes.
+
+    `most_output` has the limit of output of each of its requests, as the request says it, if it does.
+    """
+    made = sum(
+        min(most if isinstance(most, int) and most > 0 else default_output, _CONTEXT) for most in most_output
     )
-    return Bill(usage.total_tokens, prices.cost(model, usage, day))
+    given = min(size // _BYTES_PER_TOKEN + 1, _CONTEXT * len(most_output))
+    return Bill(given + made, price.most(given, made) if price is not None else None)
 
 
 def crossed(amount: int, spent: int, told: int) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ _EPOCH = 719_163
 """The ordinal of 1 January 1970: days are counted from there."""
 _TRILLIONTHS = 1_000_000
 """So many of them are a millionth of a dollar; and a dollar for a million tokens is so many for each."""
+_WAYS = ("input", "output")
 _RATES = frozenset(
     {
         *("input", "cached", "output", "grounding"),
@@ -45,8 +46,7 @@ class Price:
 
     def cost(self, usage: Usage) -> int:
         """In millionths of a US dollar."""
-        long = self.long_above is not None and usage.input_tokens > self.long_above
-        rates = {**self.rates, **self.long_rates} if long else self.rates
+        rates = self._rates(usage.input_tokens)
         given = usage.input_tokens - usage.cached_tokens
         cached, made = usage.modalities.get("cached", {}), usage.modalities.get("output", {})
         fresh = {
@@ -63,6 +63,17 @@ class Price:
         )
         return (trillionths + _TRILLIONTHS // 2) // _TRILLIONTHS
 
+    def most(self, given: int, made: int) -> int:
+        """The most that so many tokens of input and output cost, of whichever modality; in millionths."""
+        rates = self._rates(given)
+        dearest = (max(rates[name] for name in rates if name.startswith(kind)) for kind in _WAYS)
+        trillionths = sum(rate * count for rate, count in zip(dearest, (given, made), strict=True))
+        return -(-trillionths // _TRILLIONTHS)
+
+    def _rates(self, given: int) -> Mapping[str, int]:
+        long = self.long_above is not None and given > self.long_above
+        return {**self.rates, **self.long_rates} if long else self.rates
+
 
 def _part(rates: Mapping[str, int], kind: str, tokens: int, modalities: Mapping[str, int]) -> int:
     """The tokens of one kind: those of a modality with a price of its own by that, others by the kind's."""
@@ -78,10 +89,14 @@ def _part(rates: Mapping[str, int], kind: str, tokens: int, modalities: Mapping[
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """The table. `default_output` is how many tokens a call is taken to make that has set itself no limit."""
+    """The table. `default_output` is how many tokens a call is taken to make that has set itself no limit.
+
+    In a batch things cost `batch_percent` of their price.
+    """
 
     prices: tuple[Price, ...]
     default_output: int
+    batch_percent: int = 100
 
     def find(self, model: str, day: int) -> Price | None:
         """What this model costs on this day: by the longest name that fits, then by the newest price."""
@@ -93,10 +108,9 @@ class Prices:
                     best, found = rank, price
         return found
 
-    def cost(self, model: str | None, usage: Usage, day: int) -> int | None:
-        """What a call costs, in millionths of a US dollar; None where there is no price."""
-        price = self.find(model or "", day)
-        return price.cost(usage) if price is not None else None
+    def in_batch(self, cost: int) -> int:
+        """What it costs in a batch."""
+        return (cost * self.batch_percent + 50) // 100
 
 
 def parse(text: str) -> Prices:
@@ -105,13 +119,17 @@ def parse(text: str) -> Prices:
         told = tomllib.loads(text, parse_float=Decimal)
     except tomllib.TOMLDecodeError as error:
         raise BadPrices(str(error)) from None
-    default = told.pop("default_output", 4096)
+    default, percent = told.pop("default_output", 4096), told.pop("batch_percent", 100)
     if not isinstance(default, int) or default < 1:
         raise BadPrices("'default_output' must be a number of tokens")
+    if not isinstance(percent, int) or not 0 <= percent <= 100:
+        raise BadPrices("'batch_percent' must be a number from 0 to 100")
     entries = told.pop("prices", [])
     if told or not isinstance(entries, list):
         raise BadPrices(f"there is no '{min(told, default='prices')}' in a price table")
-    return Prices(tuple(_price(number, entry) for number, entry in enumerate(entries, start=1)), default)
+    return Prices(
+        tuple(_price(number, entry) for number, entry in enumerate(entries, start=1)), default, percent
+    )
 
 
 def _price(number: int, entry: Any) -> Price:

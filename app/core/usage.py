@@ -3,12 +3,16 @@
 Upstreams forget it, and some exaggerate: what is kept is never negative, and never absurd.
 """
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 MOST = 1_000_000_000
 """More tokens than any call has."""
+
+BATCHES = frozenset({"batchGenerateContent", "asyncBatchEmbedContent"})
+"""The methods that begin a batch."""
 
 _MODALITIES = frozenset({"text", "image", "audio", "video", "document"})
 
@@ -83,6 +87,18 @@ def searches_of(answer: object) -> int:
     found = (each.get("groundingMetadata") for each in _objects(candidates))
     queries = (each.get("webSearchQueries") for each in found if isinstance(each, dict))
     return sum(len(each) for each in queries if isinstance(each, list))
+
+
+def together(all_: Sequence[Usage]) -> Usage:
+    """What several requests have used."""
+    if len(all_) == 1:
+        return all_[0]
+    modalities: dict[str, Counter[str]] = {}
+    for each in all_:
+        for kind, found in each.modalities.items():
+            modalities.setdefault(kind, Counter()).update(found)
+    counts = {name: min(MOST, sum(getattr(each, name) for each in all_)) for name in COUNTED}
+    return Usage(**counts, modalities=modalities)
 
 
 def _usage(

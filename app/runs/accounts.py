@@ -5,7 +5,7 @@ Projects without a budget reserve nothing; which ones have a budget is asked eve
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -14,12 +14,13 @@ from app.core import budget, usage
 from app.core.budget import Bill
 from app.core.model import Interaction, Request
 from app.core.prices import Prices
-from app.core.usage import Usage
+from app.core.usage import BATCHES, Usage
 from app.errors import ApiError, FailedPrecondition, Unavailable
 from app.runs.run import Run
 from app.store.budgets import Ask, Budgets, Refusal
 from app.store.ledger import RUN, Charge, Ledger
 from app.store.records import FIRST_ATTEMPT, NewInteraction
+from app.store.reports import OPEN
 
 _DAY_MS = 86_400_000
 _PRICES_KNOWN = 1024
@@ -28,11 +29,11 @@ _ORPHANED_MS = 300_000
 
 
 class Size(NamedTuple):
-    """What can be said beforehand of what a call will take."""
+    """What can be said beforehand of what a call will take; `most_output` is of each of its requests."""
 
     model: str | None
     bytes_in: int
-    most_output: object
+    most_output: Sequence[object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Call:
     project_id: str
     key_id: str | None
     kind: str
-    upstream: str
+    upstream: str | None
     credential: str | None
     size: Size
 
@@ -62,7 +63,8 @@ class Accounts:
 
     def estimate(self, size: Size) -> Bill:
         """What a call may take."""
-        return budget.estimate(self._prices, size.model, _today(), size.bytes_in, size.most_output)
+        price = self._price(size.model or "", _today())
+        return budget.estimate(price, size.bytes_in, size.most_output, self._prices.default_output)
 
     @contextlib.asynccontextmanager
     async def run_reserved(self, new: NewInteraction, request: Request) -> AsyncIterator[None]:
@@ -73,7 +75,7 @@ class Accounts:
         if not await self._has_budget(new.project_id):
             yield
             return
-        bill = self.estimate(size_of(request, new.history_bytes))
+        bill = self.estimate(size_of(request, new.history_bytes + len(new.options)))
         await self._reserve(Ask(new.id, new.project_id, new.key_id, bill, _ORPHANED_MS), request.target)
         try:
             yield
@@ -84,26 +86,32 @@ class Accounts:
     async def reserve(self, call: Call, seconds: float) -> None:
         """Reserve what a forwarded call may take, which has ended after so many seconds. Raises as above."""
         if await self._has_budget(call.project_id):
-            bill = self.estimate(call.size)
+            tokens, cost = self.estimate(call.size)
+            bill = Bill(tokens, self._priced(call.kind, cost))
             ask = Ask(call.id, call.project_id, call.key_id, bill, int(seconds * 1000) + _ORPHANED_MS)
             await self._reserve(ask, call.size.model or "")
+
+    def begin(self, call: Call) -> None:
+        """A forwarded call is made: it is in the ledger from now on, whatever becomes of this process."""
+        self._ledger.write(self._charge(call, OPEN, None, None))
 
     def charge(self, run: Run, ended: Interaction) -> Charge:
         """What is written of a run, in the transaction that ends it."""
         job, used = run.job, usage.of_interaction(run.fold.details.get("usage"))
         model = job.model or job.agent
+        price = self._price(model or "", _today())
         return Charge(
             call_id=job.id,
             project_id=job.project_id,
             key_id=job.key_id,
             kind=RUN,
             upstream=job.upstream,
-            credential=job.credential,
+            credential=run.affinity,
             model=model,
             status=ended.status,
             usage=used,
             labels=_labels(run.request.options.get("labels")),
-            cost=self._cost(model, used),
+            cost=price.cost(used) if price is not None else None,
             reserved=run.attempt > FIRST_ATTEMPT or self._counts(job.project_id),
         )
 
@@ -117,9 +125,33 @@ class Accounts:
         self._ledger.abandon(charge)
         self.ended(charge)
 
-    def settle(self, call: Call, status: str, used: Usage) -> None:
-        """Write what a forwarded call did cost. It happens whether or not anybody waits for it."""
-        charge = Charge(
+    def settle(self, call: Call, status: str, used: Usage | None) -> None:
+        """Write what a forwarded call did cost, if anybody knows. It happens whether or not anybody waits."""
+        cost = self._cost(call, _today(), [used] if used is not None else None)
+        self._settle(self._charge(call, status, used, cost))
+
+    async def settle_late(self, call_id: str, status: str, used: Sequence[Usage] | None) -> None:
+        """Write how a call of many requests has ended that was made some time ago, unless that is known."""
+        if (waiting := await self._ledger.waiting(call_id)) is None:
+            return
+        call = Call(
+            id=call_id,
+            project_id=waiting.project_id,
+            key_id=waiting.key_id,
+            kind=waiting.kind,
+            upstream=waiting.upstream,
+            credential=waiting.credential,
+            size=Size(waiting.model, 0, ()),
+        )
+        cost = self._cost(call, waiting.at // _DAY_MS, used)
+        self._settle(self._charge(call, status, usage.together(used) if used else None, cost))
+
+    def _settle(self, charge: Charge) -> None:
+        self._ledger.write(charge)
+        self.ended(charge)
+
+    def _charge(self, call: Call, status: str, used: Usage | None, cost: int | None) -> Charge:
+        return Charge(
             call_id=call.id,
             project_id=call.project_id,
             key_id=call.key_id,
@@ -130,11 +162,9 @@ class Accounts:
             status=status,
             usage=used,
             labels={},
-            cost=self._cost(call.size.model, used),
+            cost=cost,
             reserved=self._counts(call.project_id),
         )
-        self._ledger.write(charge)
-        self.ended(charge)
 
     @property
     def chores(self) -> tuple[Callable[[], Awaitable[bool]], ...]:
@@ -147,9 +177,15 @@ class Accounts:
             await self._budgets.tally(project_id)
         return False
 
-    def _cost(self, model: str | None, used: Usage) -> int | None:
-        price = self._price(model or "", _today())
-        return price.cost(used) if price is not None else None
+    def _cost(self, call: Call, day: int, used: Sequence[Usage] | None) -> int | None:
+        """What requests cost, each by itself: a long one is dearer than two that are as long together."""
+        price = self._price(call.size.model or "", day)
+        if used is None or price is None:
+            return None
+        return self._priced(call.kind, sum(map(price.cost, used)))
+
+    def _priced(self, kind: str, cost: int | None) -> int | None:
+        return self._prices.in_batch(cost) if cost is not None and kind in BATCHES else cost
 
     def _counts(self, project_id: str) -> bool:
         return self._budgeted is None or project_id in self._budgeted
@@ -168,11 +204,11 @@ class Accounts:
             raise _refused(refusal, ask.bill, model)
 
 
-def size_of(request: Request, history_bytes: int) -> Size:
-    """What can be said of a run beforehand; its history includes its own input."""
+def size_of(request: Request, sent_bytes: int) -> Size:
+    """What can be said of a run beforehand that sends so much: its history and its options."""
     config = request.options.get("generation_config")
     most = config.get("max_output_tokens") if isinstance(config, dict) else None
-    return Size(request.target, history_bytes, most)
+    return Size(request.target, sent_bytes, (most,))
 
 
 def _refused(refusal: Refusal, bill: Bill, model: str) -> ApiError:

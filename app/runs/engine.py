@@ -29,7 +29,7 @@ from app.runs.wakeups import Wakeups
 from app.settings import Settings
 from app.store.books import Books
 from app.store.idempotency import Existing, Once
-from app.store.records import FIRST_ATTEMPT, NewInteraction
+from app.store.records import NewInteraction
 from app.upstream.routing import Routes
 
 _DAY_MS = 86_400_000
@@ -159,7 +159,6 @@ class Engine:
     ) -> Run:
         run = self.executor.prepare(
             new,
-            FIRST_ATTEMPT,
             request,
             seconds=new.run_ms / 1000,
             leave=slot.release,

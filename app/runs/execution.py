@@ -9,7 +9,7 @@ import contextlib
 import logging
 import secrets
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from app import log
 from app.core import events, status
@@ -19,46 +19,39 @@ from app.errors import ApiError, Unavailable
 from app.runs import lifecycle
 from app.runs.accounts import Accounts
 from app.runs.affinity import Affinity
+from app.runs.errands import Errands
 from app.runs.journal import Journal, LostRun
 from app.runs.run import Run, lost
 from app.runs.tail import Tail
 from app.runs.wakeups import Wakeups
 from app.settings import Settings
 from app.store.books import Books
-from app.store.records import Job
+from app.store.records import Claimed, Job, NewInteraction
 from app.telemetry.observer import QUIET, Facts, Observer
 from app.upstream.adapter import Adapter
 from app.upstream.failures import Refusal
 
 
+@dataclass(slots=True)
 class Executor:
     """Executes runs; `live` are those of this process that have not ended."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 - one for each part that an end has to reach
-        self,
-        books: Books,
-        affinity: Affinity,
-        accounts: Accounts,
-        wakeups: Wakeups,
-        webhooks_due: Callable[[], None],
-        settings: Settings,
-        observer: Observer = QUIET,
-    ) -> None:
-        self._books = books
-        self._affinity = affinity
-        self._accounts = accounts
-        self._wakeups = wakeups
-        self._webhooks_due = webhooks_due
-        self._tail_bytes = settings.runs.tail_bytes
-        self._forgetful = frozenset(each.name for each in settings.upstreams if each.delete_after)
-        self._observer = observer
-        self._errands: set[asyncio.Task[None]] = set()
-        self.live: dict[str, Run] = {}
+    books: Books
+    affinity: Affinity
+    accounts: Accounts
+    wakeups: Wakeups
+    webhooks_due: Callable[[], None]
+    settings: Settings
+    observer: Observer = QUIET
+    errands: Errands = field(init=False)
+    live: dict[str, Run] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.errands = Errands(self.books)
 
     def prepare(
         self,
-        job: Job,
-        attempt: int,
+        job: NewInteraction | Claimed,
         request: Request,
         *,
         seconds: float,
@@ -68,21 +61,16 @@ class Executor:
         """A run that goes on behind event number `last_seq`; it has `seconds`, and `leave` is called last."""
         if job.streamed != request.stream:
             request = replace(request, stream=job.streamed)
-        tail = Tail(self._tail_bytes, stored=job.store, last_seq=last_seq)
+        tail = Tail(self.settings.runs.tail_bytes, stored=job.store, last_seq=last_seq)
+        runs = self.books.runs if job.store else None
         return Run(
             job=job,
-            attempt=attempt,
+            attempt=job.attempt,
+            affinity=job.credential,
             request=request,
             seconds=seconds,
             tail=tail,
-            journal=Journal(
-                job.id,
-                attempt,
-                self._books.runs if job.store else None,
-                tail,
-                self._wakeups.progressed,
-                last_seq,
-            ),
+            journal=Journal(job.id, job.attempt, runs, tail, self.wakeups.progressed, last_seq),
             finished=asyncio.get_running_loop().create_future(),
             leave=leave,
         )
@@ -100,11 +88,10 @@ class Executor:
 
     async def close(self) -> None:
         """Wait for what is left to do at the upstreams; it is bounded in time."""
-        if self._errands:
-            await asyncio.wait(self._errands)
+        await self.errands.close()
 
     async def _execute(self, run: Run, adapter: Adapter, turn: Turn) -> None:
-        with self._observer.running(_facts(run.job)):
+        with self.observer.running(_facts(run.job)):
             await self._try(run, adapter, turn)
             await self.end(run, adapter)
 
@@ -132,19 +119,20 @@ class Executor:
         """Ask with one of the upstream's keys; with others, once each, while it has said nothing."""
         others: list[str] | None = None
         while True:
+            run.affinity = turn.affinity
             try:
-                with self._observer.calling(adapter.name, _facts(run.job)):
+                with self.observer.calling(adapter.name, _facts(run.job)):
                     await self._consume(run, adapter, turn)
             except Refusal as refusal:
                 if run.heard or not refusal.elsewhere:
                     raise
                 if others is None:
-                    others = self._affinity.others(run.job.project_id, turn, adapter.name)
+                    others = self.affinity.others(run.job.project_id, turn, adapter.name)
                 if not others:
                     raise
                 turn = replace(turn, affinity=others.pop(0))
             else:
-                await self._affinity.keep(run.job, run.fold, turn.affinity)
+                await self.affinity.keep(run.job, run.fold, turn.affinity)
                 return
 
     async def _consume(self, run: Run, adapter: Adapter, turn: Turn) -> None:
@@ -155,7 +143,7 @@ class Executor:
                 if not run.heard:
                     await self._recorded(run)
                     run.heard = True
-                    self._observer.heard((lifecycle.now() - run.job.created_at) / 1000)
+                    self.observer.heard((lifecycle.now() - run.job.created_at) / 1000)
                     if event.type != events.CREATED and run.job.streamed and not opened:
                         await run.journal.add(lifecycle.opening(run))
                 if event.type == events.CREATED:
@@ -179,7 +167,7 @@ class Executor:
         if not there or not adapter.keeps(run.request) or (run.kept and run.kept.id == there):
             return
         run.kept = Kept(there, turn.affinity, turn.credential)
-        if not await self._books.runs.keep(run.id, run.attempt, there):
+        if not await self.books.runs.keep(run.id, run.attempt, there):
             raise LostRun(run.id)
 
     async def _recorded(self, run: Run) -> None:
@@ -200,14 +188,15 @@ class Executor:
         finally:
             if run.lost:
                 run.error = run.error or lost()
-                self._accounts.abandon(self._accounts.charge(run, lifecycle.result(run)))
+            if result is None and (run.lost or not run.handed_over):  # its row may never have been written
+                self.accounts.abandon(self.accounts.charge(run, lifecycle.result(run)))
             if self.live.get(run.id) is run:
                 del self.live[run.id]
             run.tail.end()
             run.finished.set_result(result)
             self._make_room(run)
             self._log(run)
-            self._settle_upstream(run, adapter)
+            self.errands.after(run, adapter)
 
     async def _conclude(self, run: Run) -> Interaction | None:
         """The interaction as it has been committed; None when its end is not ours to tell."""
@@ -226,9 +215,9 @@ class Executor:
 
     def _make_room(self, run: Run) -> None:
         run.leave()
-        self._wakeups.progressed(run.id)
+        self.wakeups.progressed(run.id)
         if run.job.background:
-            self._wakeups.room()
+            self.wakeups.room()
 
     async def _commit(self, run: Run) -> Interaction:
         await self._recorded(run)
@@ -242,55 +231,34 @@ class Executor:
         if run.job.streamed:
             chunk = run.journal.close(lifecycle.ended(result))
         batch = run.journal.batch(chunk) if chunk is not None and run.stored else None
-        charge = self._accounts.charge(run, result)
-        outcome = lifecycle.outcome(run, result, batch, charge, forget=run.job.upstream in self._forgetful)
-        committed = self._books.runs.finish(outcome)
-        self._accounts.ended(charge)
+        charge = self.accounts.charge(run, result)
+        outcome = lifecycle.outcome(run, result, batch, charge, forget=self._forgets(run.job.upstream))
+        committed = self.books.runs.finish(outcome)
+        self.accounts.ended(charge)
         if run.stored and not await committed:
             raise LostRun(run.id)
         if outcome.deliveries:
-            self._webhooks_due()
+            self.webhooks_due()
         if chunk is not None:
             run.tail.add(chunk)
             run.told = True
         return result
 
+    def _forgets(self, upstream: str) -> bool:
+        """Whether the upstream is to keep nothing of what has ended."""
+        return any(each.name == upstream and each.delete_after for each in self.settings.upstreams)
+
     async def _release(self, run: Run) -> None:
         await self._recorded(run)
         await run.journal.settle()
-        if not await self._books.claims.release(run.id, run.attempt):
+        if not await self.books.claims.release(run.id, run.attempt):
             raise LostRun(run.id)
-
-    def _settle_upstream(self, run: Run, adapter: Adapter | None) -> None:
-        """End at the upstream what has ended here first, and leave nothing there of what is not stored."""
-        if adapter is None or run.kept is None or run.handed_over or (run.stored and run.fold.ended):
-            return
-        errand = asyncio.create_task(self._end_upstream(run, adapter, run.kept))
-        self._errands.add(errand)
-        errand.add_done_callback(self._errands.discard)
-
-    async def _end_upstream(self, run: Run, adapter: Adapter, kept: Kept) -> None:
-        try:
-            if run.finished.result() is None and not await self._gone(run):
-                return  # another process goes on with it
-            async with asyncio.timeout(_ERRAND_SECONDS):
-                if not run.fold.ended:
-                    await adapter.cancel(kept)
-                if not run.stored:
-                    await adapter.forget(kept)
-        except (ApiError, TimeoutError) as error:
-            log.event(logging.WARNING, "an upstream may go on with a run", id=run.id, reason=str(error))
-        except Exception:  # noqa: BLE001 - nobody waits for this task
-            log.logger().exception("an errand to an upstream failed in a way nobody foresaw")
-
-    async def _gone(self, run: Run) -> bool:
-        return await self._books.interactions.reached(run.job.project_id, run.id) is None
 
     def _log(self, run: Run) -> None:
         ended = run.finished.result()
         status_, ms = ended.status if ended else _whereabouts(run), lifecycle.now() - run.job.created_at
         usage = run.fold.details.get("usage")
-        self._observer.ended(_facts(run.job), status_, ms / 1000, usage if isinstance(usage, dict) else None)
+        self.observer.ended(_facts(run.job), status_, ms / 1000, usage if isinstance(usage, dict) else None)
         log.event(
             logging.INFO,
             "interaction",
@@ -304,9 +272,6 @@ class Executor:
             stream=run.request.stream,
             ms=ms,
         )
-
-
-_ERRAND_SECONDS = 15
 
 
 def _mark(run: Run, event: Event) -> str | None:

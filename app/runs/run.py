@@ -29,6 +29,8 @@ class Run:
 
     job: Job
     attempt: int
+    affinity: str | None
+    """Which of the upstream's keys it is asked with: its fingerprint, the last one that was tried."""
     request: Request
     seconds: float
     tail: Tail

@@ -117,7 +117,6 @@ class Takeover:
         slot = self.background.try_enter(claimed.project_id)
         run = self.executor.prepare(
             claimed,
-            claimed.attempt,
             request,
             seconds=claimed.remaining_ms / 1000,
             leave=slot.release if slot is not None else _nothing,

@@ -6,7 +6,7 @@ The upstream keeps the things; here is whose they are, and with which credential
 import asyncio
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -107,8 +107,9 @@ class Resources:
         return [self._read(row) for row in rows]
 
     def _read(self, row: Sequence[Any]) -> Resource:
-        name, upstream, credential, created_at = row
-        return Resource(name, upstream, self._renamed.get(credential, credential), created_at)
+        found = Resource(*row)
+        renamed = self._renamed.get(found.credential)
+        return found if renamed is None else replace(found, credential=renamed)
 
 
 _RESOURCE = [upstream_resources.c[name] for name in Resource.__slots__]

@@ -145,10 +145,10 @@ class Calls:
                     return
 
     def _told(self, event: Event) -> Event:
-        """The event; an `error` in the words that our client is told."""
+        """The event; an `error` in the words that our client is told, and a reason for the key to rest."""
         if event.type != events.ERROR:
             return event
-        failed = self.failures.reported(event.fields.get("error"))
+        failed = self._noted(self.failures.reported(event.fields.get("error")))
         return events.error(failed.code, failed.message)
 
     async def _resource(self, response: aiohttp.ClientResponse) -> Json:

@@ -75,12 +75,15 @@ class Failures:
             retry_after=_seconds(headers),
         )
 
-    def reported(self, said: object) -> ApiError:
+    def reported(self, said: object) -> Refusal:
         """The upstream ended its stream with an `error` event that says this."""
         fields = said if isinstance(said, dict) else {}
-        code = fields.get("code")
-        status = code if isinstance(code, int) and 400 <= code <= 599 else status_of(str(code))
-        return self._refused(status, fields, {})
+        code = fields.get("code") or fields.get("status")
+        named = status_of(_snake(str(code).upper()) or "")
+        status = code if isinstance(code, int) and 400 <= code <= 599 else named
+        return Refusal(
+            self._refused(status, fields, {}), status, key_refused=self._refuses_key(status, fields)
+        )
 
     def _refused(self, status: int, said: Mapping[str, object], headers: Mapping[str, str]) -> ApiError:
         if self._refuses_key(status, said):

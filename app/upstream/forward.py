@@ -20,7 +20,7 @@ import orjson
 
 from app.errors import ApiError, NotFound
 from app.telemetry.observer import QUIET, Observer
-from app.upstream.credentials import Credentials
+from app.upstream.credentials import Credential, Credentials
 from app.upstream.failures import READ_AT_MOST, Failures, Refusal, blames_key, error_of
 from app.upstream.peer import Answer, Asked, Peer
 from app.wire import resources
@@ -76,7 +76,12 @@ class Forwarder:
 
     @asynccontextmanager
     async def call(
-        self, asked: Asked, naming: Naming = Naming(), *, lent: bool = False, others: Sequence[str] = ()
+        self,
+        asked: Asked,
+        naming: Naming = Naming(),
+        *,
+        lent: bool = False,
+        others: Sequence[Credential] = (),
     ) -> AsyncIterator[Answer]:
         """Ask; a success is yielded with its body still to come. Raises ApiError.
 
@@ -84,7 +89,7 @@ class Forwarder:
         `others` are keys to ask with once each when those before them have failed.
         """
         async with contextlib.AsyncExitStack() as stack:
-            left = list(others)
+            left, instead = list(others), None
             while True:
                 try:
                     answer = await stack.enter_async_context(self._once(asked, naming, lent=lent))
@@ -92,8 +97,9 @@ class Forwarder:
                 except Refusal as refusal:
                     if not (refusal.elsewhere and left):
                         raise
-                    asked = dataclasses.replace(asked, key=left.pop(0))
-            yield answer
+                    instead = left.pop(0)
+                    asked = dataclasses.replace(asked, key=instead.key)
+            yield dataclasses.replace(answer, instead=instead.fingerprint) if instead else answer
 
     @asynccontextmanager
     async def _once(self, asked: Asked, naming: Naming, *, lent: bool) -> AsyncIterator[Answer]:

@@ -37,11 +37,15 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer whose body is still to come. Names of headers are in lower case."""
+    """An answer whose body is still to come. Names of headers are in lower case.
+
+    `instead` is the fingerprint of the key that was asked with in the end, where the first one failed.
+    """
 
     status: int
     headers: Headers
     chunks: AsyncIterator[bytes]
+    instead: str | None = None
 
     def header(self, name: bytes) -> str | None:
         """The first header of this name."""

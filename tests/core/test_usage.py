@@ -48,6 +48,11 @@ NAMES = (
 )
 
 
+def cost_of(model: str, used: Usage, day: int) -> int | None:
+    price = prices.parse(TABLE).find(model, day)
+    return price.cost(used) if price is not None else None
+
+
 def test_an_interaction_says_what_it_used() -> None:
     said = {
         "total_tokens": 112,
@@ -82,7 +87,7 @@ def test_u13_whatever_is_said_the_counts_are_sane(said: object) -> None:
         counts = (found.input_tokens, found.cached_tokens, found.output_tokens, found.total_tokens)
         assert all(type(count) is int and 0 <= count <= MOST for count in counts)
         assert found.cached_tokens <= found.input_tokens
-        assert prices.parse(TABLE).cost("m-1", found, JANUARY) >= 0  # type: ignore[operator]
+        assert cost_of("m-1", found, JANUARY) >= 0  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("said", [None, [], "many", {"total_tokens": -5}, {"total_input_tokens": True}])
@@ -113,13 +118,12 @@ def test_without_a_total_it_is_the_sum() -> None:
     ],
 )
 def test_the_price_of_the_day_counts(model: str | None, used: Usage, day: int, cost: int | None) -> None:
-    assert prices.parse(TABLE).cost(model, used, day) == cost
+    assert cost_of(model or "", used, day) == cost
 
 
 def test_no_cent_is_lost_to_floats() -> None:
     """A third of the prices people write cannot be a float: 0.1 three times is not 0.3."""
-    table = prices.parse(TABLE)
-    one = [table.cost("m-lite", Usage(input_tokens=10), JULY) for _ in range(1000)]
+    one = [cost_of("m-lite", Usage(input_tokens=10), JULY) for _ in range(1000)]
     assert sum(filter(None, one)) == Decimal("0.1") * 10 * 1000
 
 
@@ -137,6 +141,7 @@ def test_no_cent_is_lost_to_floats() -> None:
         ("[[prices]]\nmodels = ['m']\nsince = '2026-01-01'\ninput = 1\noutput = 1", "since"),
         ("[[prices]]\nmodels = []\nsince = 2026-01-01\ninput = 1\noutput = 1", "models"),
         ("default_output = 0", "default_output"),
+        ("batch_percent = 101", "batch_percent"),
         ("typo = 1", "typo"),
         ("not toml", "line 1"),
     ],
@@ -147,12 +152,35 @@ def test_w1_a_table_that_is_wrong_says_where(text: str, complaint: str) -> None:
 
 
 def test_an_estimate_is_the_input_and_the_most_that_may_come() -> None:
-    table = prices.parse(TABLE)
-    assert estimate(table, "m-1", JULY, 400, 50) == Bill(tokens=151, cost=201)
-    assert estimate(table, "m-1", JULY, 400, None).tokens == 101 + 4096
-    assert estimate(table, "m-1", JULY, 400, "many").tokens == 101 + 4096
-    assert estimate(table, "other", JULY, 400, 50) == Bill(tokens=151, cost=None)
-    assert estimate(table, "m-1", JULY, 10**9, 10**12).tokens == 2_000_000
+    price = prices.parse(TABLE).find("m-1", JULY)
+    assert estimate(price, 400, [50], 4096) == Bill(tokens=151, cost=201)
+    assert estimate(price, 400, [None], 4096).tokens == 101 + 4096
+    assert estimate(price, 400, ["many"], 4096).tokens == 101 + 4096
+    assert estimate(price, 400, [50, None, 7], 1000).tokens == 101 + 1057
+    assert estimate(None, 400, [50], 4096) == Bill(tokens=151, cost=None)
+    assert estimate(price, 10**9, [10**12], 4096).tokens == 2_000_000
+
+
+@given(
+    st.sampled_from(["m-1", "m-lite"]),
+    st.integers(0, 3000),
+    st.integers(0, 3000),
+    st.dictionaries(st.sampled_from(["text", "image", "audio"]), st.integers(0, 3000)),
+)
+def test_no_usage_within_the_estimate_costs_more(
+    model: str, given_: int, made: int, kinds: dict[str, int]
+) -> None:
+    """Whatever its tokens are of: an image may cost ten times as much as a text."""
+    price = prices.parse(TABLE).find(model, JANUARY)
+    assert price is not None
+    thought = made // 3
+    used = Usage(given_, 0, made - thought, thought, modalities={"input": kinds, "output": kinds})
+    assert price.cost(used) <= price.most(given_, made)
+
+
+def test_in_a_batch_things_cost_a_part_of_their_price() -> None:
+    assert prices.parse("batch_percent = 50").in_batch(31) == 16
+    assert prices.parse("").in_batch(31) == 31
 
 
 def test_thresholds() -> None:
