@@ -125,7 +125,7 @@ def impatient_process(
     """See `impatient`."""
     elsewhere = {
         "refused": f"http://127.0.0.1:{free_port()}",
-        "unknown": "http://no-such-host.invalid",
+        "unknown": "https://no-such-host.invalid",
         "tls": f"https://127.0.0.1:{upstream_port}",
         "scripted": f"http://127.0.0.1:{upstream_port}",
     }

@@ -152,6 +152,10 @@ WRONG = {
         {"GATEWAY_UPSTREAMS": '[{"name":"a b","kind":"simulator"}]'},
         "upstreams.0.name: ",
     ),
+    "a network of admins that is none": (
+        {"GATEWAY_ADMIN_NETWORKS": '["office"]'},
+        "admin_networks.0: 'office' is no network, as 10.0.0.0/8",
+    ),
     "an upstream that is nowhere": (
         {"GATEWAY_UPSTREAMS": '[{"name":"a","kind":"interactions"}]'},
         "upstreams.0: an upstream of kind 'interactions' needs a 'base_url'",
@@ -168,6 +172,40 @@ def test_what_is_wrong_is_said_in_one_line(environment, line):
     [complaint] = complaints(**environment)
     assert complaint.startswith(line)
     assert "\n" not in complaint
+
+
+@pytest.mark.parametrize(
+    ("url", "more"),
+    [
+        ("https://models.example", {"api_keys": ["k"]}),
+        ("http://models.example", {}),
+        ("http://models.example", {"api_keys": ["k"], "plain_http": True}),
+        ("http://127.0.0.1:8000", {"api_keys": ["k"]}),
+        ("http://127.8.9.1:8000", {"api_keys": ["k"]}),
+        ("http://localhost:8000", {"api_keys": ["k"]}),
+        ("http://[::1]:8000", {"api_keys": ["k"]}),
+        ("http://models.example", {"api_keys": ["k"], "kind": "simulator"}),
+    ],
+)
+def test_keys_go_where_nobody_can_read_them_or_somebody_said_so(url, more):
+    upstream = {"name": "up", "kind": "interactions", "base_url": url, **more}
+    [made] = loaded(GATEWAY_UPSTREAMS=json.dumps([upstream])).upstreams
+    assert made.name == "up"
+
+
+@pytest.mark.parametrize(
+    ("host", "environment"),
+    [
+        ("127.0.0.1", {"GATEWAY_ADMIN_TOKEN": SECRET}),
+        ("::1", {"GATEWAY_ADMIN_TOKEN": SECRET}),
+        ("localhost", {"GATEWAY_ADMIN_TOKEN": SECRET}),
+        ("0.0.0.0", {}),
+        ("0.0.0.0", {"GATEWAY_ADMIN_TOKEN": SECRET, "GATEWAY_ADMIN_NETWORKS": '["10.0.0.0/8"]'}),
+        ("::", {"GATEWAY_ADMIN_TOKEN": SECRET, "GATEWAY_ADMIN_NETWORKS": "[]"}),
+    ],
+)
+def test_the_admin_api_is_reached_from_elsewhere_only_if_that_was_meant(host, environment):
+    settings.check_host(loaded(**environment), host)
 
 
 def test_a_file_that_cannot_be_read_is_one_line(clean: Path):

@@ -64,6 +64,7 @@ def serve(
 ) -> None:
     """Bring the database up to date and serve."""
     settings = _settings(config)
+    app_settings.check_host(settings, host)
     log.configure(settings.log_level, settings.log_format)
     port = server.claim(host, port)
     first = running.run(config, server.prepare)

@@ -14,27 +14,34 @@ Peer = tuple[str, int]
 """The other end of the connection, as the server tells it."""
 
 
+class Networks:
+    """Some networks, as `10.0.0.0/8`. An address that cannot be read is in none."""
+
+    def __init__(self, networks: Iterable[str] = ()) -> None:
+        self._networks = [ip_network(each) for each in networks]
+
+    def __contains__(self, address: str | None) -> bool:
+        found = parsed(address) if self._networks else None
+        return found is not None and any(found in network for network in self._networks)
+
+
 class Addresses:
     """Tells clients' addresses; `trusted_proxies` are networks."""
 
     def __init__(self, trusted_proxies: Iterable[str] = ()) -> None:
-        self._trusted = [ip_network(each) for each in trusted_proxies]
+        self._trusted = Networks(trusted_proxies)
 
     def client(self, headers: Sequence[tuple[bytes, bytes]], peer: Peer | None) -> str | None:
         """The address that the request comes from; None when it is not known."""
         address = peer[0] if peer is not None else None
-        if not self._trusted or not self._trusts(address):
+        if address not in self._trusted:
             return address
         lines = [value.decode("latin-1") for name, value in headers if name == b"x-forwarded-for"]
         for entry in reversed(",".join(lines).split(",") if lines else []):
             address = _without_port(entry.strip())
-            if not self._trusts(address):
+            if address not in self._trusted:
                 break
         return address
-
-    def _trusts(self, address: str | None) -> bool:
-        found = parsed(address)
-        return found is not None and any(found in network for network in self._trusted)
 
 
 def _without_port(entry: str) -> str | None:

@@ -12,9 +12,11 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
 from app.settings import SettingsError
+from app.store import mounts
 
 READERS = 4
 _LOCK_SECONDS, _MIGRATION_SECONDS = 10, 600
+_MOUNTS = Path("/proc/self/mountinfo")
 
 
 def engines(url: str, synchronous: str) -> tuple[Engine, Engine]:
@@ -25,6 +27,7 @@ def engines(url: str, synchronous: str) -> tuple[Engine, Engine]:
         raise SettingsError(["database_url: this is not a URL"]) from None
     if parsed.get_backend_name() == "sqlite":
         if parsed.database:
+            _refuse_shared(Path(parsed.database))
             _create_private(Path(parsed.database))
         writer = create_engine(parsed, pool_size=1, max_overflow=1)
         reader = create_engine(parsed, pool_size=READERS, max_overflow=0)
@@ -49,6 +52,16 @@ def engines(url: str, synchronous: str) -> tuple[Engine, Engine]:
 
     # A read is one statement: autocommit spares it the round trips of BEGIN and ROLLBACK.
     return engine(1), engine(READERS, isolation_level="AUTOCOMMIT")
+
+
+def _refuse_shared(path: Path) -> None:
+    """Replicas on several machines would destroy the file: SQLite's locks do not reach that far."""
+    with contextlib.suppress(OSError):  # there is no such list but on Linux
+        if kind := mounts.shared(path.resolve(), _MOUNTS.read_text(encoding="utf-8", errors="replace")):
+            text = f"{path} is on a file system that machines share ({kind}), where SQLite loses data"
+            raise SettingsError(
+                [f"database_url: {text}: use a local disk, or PostgreSQL for several replicas"]
+            )
 
 
 def _create_private(path: Path) -> None:

@@ -43,6 +43,25 @@ def admin(process: Gateway) -> Iterator[httpx.Client]:
     process.must_be_in_order()
 
 
+def test_limits_for_models_are_set_by_pattern(admin: httpx.Client) -> None:
+    limits = {"gemini-3*": {"rpm": 10, "tpm": 1000}, "*-pro": {"concurrent": 1}}
+    made = admin.post(
+        "/projects", json={"name": "modest", "policy": {"rpm": 9, "model_limits": limits}}
+    ).json()
+    assert made["policy"] == {"rpm": 9, "model_limits": limits}
+    change = {"policy": {"model_limits": {"gemini-3*": {"tpm": None}, "*-pro": None}}}
+    changed = admin.patch("/projects/modest", json=change).json()
+    assert changed["policy"] == {"rpm": 9, "model_limits": {"gemini-3*": {"rpm": 10}}}
+    for wrong, named in (
+        ({"gemini-3*": {"rpm": 0}}, "'model_limits.gemini-3*.rpm' must be a whole number"),
+        ({"a b": {"rpm": 1}}, "'model_limits': 'a b' is no pattern"),
+        ({"a": {"rmp": 1}}, "body.policy.model_limits.a.rmp: "),
+    ):
+        refused = admin.patch("/projects/modest", json={"policy": {"model_limits": wrong}})
+        assert refused.status_code == 400
+        assert named in refused.json()["error"]["message"]
+
+
 def test_projects_and_keys_from_nothing_to_nothing(process: Gateway, admin: httpx.Client) -> None:
     made = admin.post("/projects", json={"name": "acme", "owner": "ada", "policy": {"rpm": 60}}).json()
     assert (made["name"], made["owner"], made["policy"]) == ("acme", "ada", {"rpm": 60})
@@ -269,3 +288,22 @@ async def test_a9_guessing_is_slow_and_holds_up_nobody_else() -> None:
     assert await tried(bearers, "guess", "10.0.0.2") == 401
     assert [await tried(fresh, "guess") for _ in range(20)] == [401] * 20
     assert await tried(fresh, TOKEN) == 429  # the right guess is not told either
+
+
+@ON_SQLITE
+@pytest.mark.parametrize(
+    ("networks", "inside", "outside"),
+    [(None, "127.0.0.1", "203.0.113.7"), ('["10.0.0.0/8", "2001:db8::/32"]', "10.9.8.7", "127.0.0.1")],
+)
+def test_it_is_used_from_its_networks_only(
+    start_gateway: GatewayFactory, networks: str | None, inside: str, outside: str
+) -> None:
+    more = {} if networks is None else {"GATEWAY_ADMIN_NETWORKS": networks}
+    gateway = start_gateway(GATEWAY_ADMIN_TOKEN=TOKEN, GATEWAY_TRUSTED_PROXIES='["127.0.0.1/32"]', **more)
+    with client(gateway) as owner, client(gateway, "wrong") as nobody:
+        assert owner.get("/projects", headers={"x-forwarded-for": inside}).status_code == 200
+        refused = owner.get("/projects", headers={"x-forwarded-for": outside})
+        assert refused.status_code == 403
+        text = f"The admin API may not be used from {outside} (setting: admin_networks)."
+        assert refused.json()["error"] == {"code": "permission_denied", "message": text}
+        assert nobody.get("/projects", headers={"x-forwarded-for": outside}).status_code == 401

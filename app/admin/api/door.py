@@ -5,10 +5,10 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.auth.addresses import Addresses
+from app.auth.addresses import Addresses, Networks
 from app.auth.bearers import Bearer, Bearers
 from app.core.audit import Actor
-from app.errors import ApiError, NotFound, envelope
+from app.errors import ApiError, NotFound, PermissionDenied, envelope
 
 BEARER, ACTOR = "gateway.bearer", "gateway.actor"
 """Where the request's scope has who asks."""
@@ -17,12 +17,16 @@ _ALWAYS = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosnif
 
 
 class Door:
-    """Lets the bearers of valid tokens in. Without any token in this gateway, there is no such path."""
+    """Lets the bearers of valid tokens in, from some networks.
 
-    def __init__(self, app: ASGIApp, bearers: Bearers, addresses: Addresses) -> None:
+    Without any token in this gateway, there is no such path.
+    """
+
+    def __init__(self, app: ASGIApp, bearers: Bearers, addresses: Addresses, networks: Networks) -> None:
         self._app = app
         self._bearers = bearers
         self._addresses = addresses
+        self._networks = networks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -30,6 +34,7 @@ class Door:
         visit = scope.get("visit")
         try:
             bearer = await self._bearers.bearer(scope["headers"], address)
+            self._check_network(address)
         except NotFound as error:
             await _answer(send, error, envelope(scope["path"], error.status, error.message), [])
             return
@@ -45,6 +50,11 @@ class Door:
 
         with contextlib.suppress(Exception):  # it has been answered and logged; the server need not know
             await self._app(admitted, receive, sending)
+
+    def _check_network(self, address: str | None) -> None:
+        if address not in self._networks:
+            text = f"The admin API may not be used from {address or 'here'} (setting: admin_networks)."
+            raise PermissionDenied(text)
 
 
 def _actor(bearer: Bearer, address: str | None, visit: Any) -> Actor:

@@ -6,7 +6,7 @@ from starlette.types import ASGIApp
 from app.admin.api import audits, gate, money, records, teams, tokens, upstreams
 from app.admin.api.door import Door
 from app.admin.api.gate import Gateway
-from app.auth.addresses import Addresses
+from app.auth.addresses import Addresses, Networks
 from app.auth.bearers import Bearers
 from app.telemetry.telling import framework
 
@@ -15,7 +15,7 @@ PREFIX = "/admin/v1"
 
 def create(gateway: Gateway, bearers: Bearers, addresses: Addresses) -> ASGIApp:
     """The application, behind its door."""
-    return Door(routes(gateway), bearers, addresses)
+    return Door(routes(gateway), bearers, addresses, Networks(gateway.settings.admin_networks))
 
 
 def routes(gateway: Gateway) -> FastAPI:
@@ -45,6 +45,7 @@ def routers(gateway: Gateway) -> list[APIRouter]:
         money.usage(gateway),
         records.interactions(gateway),
         records.holds(gateway),
+        records.retention(gateway),
         audits.router(gateway),
         tokens.router(gateway),
         upstreams.router(gateway),
