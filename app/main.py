@@ -190,7 +190,7 @@ class _Parts:
         session = await stack.enter_async_context(client.session(settings.timeouts, carry))
         upstreams = _Upstreams.of(settings, session, peppers, observer)
         known = [each for pool in upstreams.pools.values() for each in pool.fingerprints()]
-        resources = Resources(database, {name: each.current for each in known for name in each.all()})
+        resources = Resources(database, {name: each.current for each in known for name in each.all()[1:]})
         ownership = Ownership(resources, _hosts(settings), enforced=settings.auth == "keys")
         affinity = Affinity(ownership, upstreams.pools)
         claims = Claims(database, owner, int(runs_settings.lease * 1000))

@@ -7,12 +7,12 @@ moved to the current one, in the background: whoever asks does not wait for that
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, Row, Table, bindparam, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, bindparam, or_, select, update
 
 from app.core import rules
 from app.core.policy import FREE, Policy
@@ -79,7 +79,7 @@ class Holders:
         Its name is the digest; so is its id, with the pepper of the day on which it was made.
         """
         names = digests.map(lambda digest: OWN_KEY + digest.hex()[:32])
-        row = await self._first(_PROJECT, names.all())
+        row = await self._first(_PROJECT, names.all(), lambda row: names.index(row.name))
         if row is None:
             made = Project(names.current, names.current, time.time_ns() // 1_000_000, None)
             with contextlib.suppress(AlreadyExists):
@@ -90,10 +90,12 @@ class Holders:
             self._move(projects, row.id, {"name": names.current, "pepper": self._pepper})
         return Holder(row.id, None, row.retention_days, project_policy=_policy(row.policy))
 
-    async def _first(self, query: Any, found: Sequence[object]) -> Row[Any] | None:
-        return await self._database.read(
-            lambda connection: connection.execute(query, {"found": found}).first()
-        )
+    async def _first(
+        self, query: Select[Any], found: Sequence[object], order: Callable[[Row[Any]], int] = lambda _: 0
+    ) -> Row[Any] | None:
+        """What is found; where that is more than one, as only names can be, the first in this order."""
+        rows = await self._database.read(lambda connection: connection.execute(query, {"found": found}).all())
+        return min(rows, key=order, default=None)
 
     def _keep_up(self, table: Table, row: Row[Any], digests: Versions[bytes]) -> None:
         if row.pepper != self._pepper and bytes(row.digest) in digests[:2]:

@@ -256,3 +256,25 @@ async def test_callers_may_bring_their_own_keys():
 
 async def test_our_own_keys_are_never_handed_on():
     assert (await Register().caller(("x-goog-api-key", KEY))).credential is None
+
+
+async def test_a11_a3_every_key_costs_one_question_whichever_pepper_it_was_made_with():
+    """One that was made with the previous pepper is remembered under the current one."""
+    current, previous, coming = (name * 32 for name in (b"c", b"p", b"n"))
+    for made_with in (current, previous, coming):
+        asked: list[Versions[bytes]] = []
+        digest = keys.digest(made_with, KEY)
+
+        async def lookup(
+            digests: Versions[bytes], asked: list[Versions[bytes]] = asked, digest: bytes = digest
+        ) -> Holder | None:
+            asked.append(digests)
+            return ADA if digest in digests.all() else None
+
+        peppers = Versions(current, previous, coming)
+        authenticator = Authenticator(peppers, lookup, passthrough=False, cache_seconds=60)
+        for _ in range(3):
+            assert (await authenticator.caller([(b"x-goog-api-key", KEY.encode())], b"")).key_id == "key_ada"
+        with pytest.raises(Unauthenticated):
+            await authenticator.caller([(b"x-goog-api-key", OTHER.encode())], b"")
+        assert [len(digests.all()) for digests in asked] == [3, 3]

@@ -99,3 +99,38 @@ def test_each_project_has_a_webhook_secret_of_its_own() -> None:
     # Nobody's key, whatever it is, has a digest that is a secret.
     assert digest(one, "webhook prj_a") not in secrets
     assert pepper.shown_webhook_secret(bytes(3)) == "whsec_AAAA"
+
+
+def test_a11_others_stand_beside_it_in_settings_or_in_files(tmp_path: Path):
+    now, before, coming = ("0123456789abcdef" + end * 16 for end in "xyz")
+    secrets = {"previous_pepper": SecretStr(before), "next_pepper": SecretStr(coming)}
+    found = pepper.load(Settings(pepper=SecretStr(now), **secrets, data_dir=tmp_path))
+    assert found == Versions(now.encode(), before.encode(), coming.encode())
+    for name, text in (("pepper", now), ("pepper.previous", before), ("pepper.next", coming)):
+        (tmp_path / name).write_text(text + "\n")
+    assert pepper.load(Settings(data_dir=tmp_path)) == found
+    assert pepper.load(Settings(data_dir=tmp_path, previous_pepper=SecretStr(now))).all() == (
+        now.encode(),
+        coming.encode(),
+    )
+    (tmp_path / "pepper.previous").write_text("short")
+    with pytest.raises(SettingsError, match=r"pepper\.previous: too weak"):
+        pepper.load(Settings(data_dir=tmp_path))
+
+
+def test_a11_a_change_that_is_broken_off_can_be_done_again(tmp_path: Path):
+    settings = Settings(data_dir=tmp_path)
+    before = pepper.load(settings).current
+    pepper.prepare(settings)
+    prepared = pepper.load(settings)
+    assert prepared.current == before
+    assert prepared.coming not in (None, before)
+    pepper.previous_path(settings).hardlink_to(pepper.path(settings))  # and here it broke off
+    assert pepper.load(settings) == prepared
+    pepper.change(settings)
+    assert pepper.load(settings) == Versions(prepared.coming, before)
+    for path in tmp_path.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    pepper.drop(settings)
+    assert pepper.load(settings) == Versions(prepared.coming)
+    assert [path.name for path in tmp_path.iterdir()] == ["pepper"]

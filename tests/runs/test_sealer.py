@@ -5,11 +5,15 @@ import logging
 
 from sqlalchemy import select
 
+from app import ids
 from app.core import audit
+from app.core.versions import Versions
+from app.runs.sealer import Sealer
 from app.store.audit import Audit, append
 from app.store.database import Database
+from app.store.leases import Leases
 from app.store.schema import audit_log
-from tests.support.audited import entry, forget_end, harmed, sealer, written
+from tests.support.audited import entry, forget_end, harmed, rewind, sealer, written
 
 SECRET = b"a secret"
 PROJECTS = ("prj_a", "prj_b", "prj_c")
@@ -97,3 +101,39 @@ async def test_an_entry_is_there_with_the_change_or_not_at_all(database: Databas
     )
     assert [type(result) for result in results] == [ValueError, type(None)]
     assert await Audit(database).open("prj_a") == 1
+
+
+async def test_a11_the_ends_of_all_chains_are_signed_anew_when_the_pepper_has_changed(database: Database):
+    """By each process that begins with it, as one that has not may have signed in between."""
+    new, changed = b"another", Versions(b"another", previous=SECRET)
+    prepared = Versions(SECRET, coming=new)
+    for project in PROJECTS:
+        await written(database, project, 2)
+    assert await sealer(database, SECRET).seal() == 6
+    await written(database, "prj_a", 1)
+    assert await sealer_of(database, changed).seal() == 1  # and the other chains get nothing new
+    heads = await Audit(database).heads()
+    assert all(head.genuine(new) and not head.genuine(SECRET) for head in heads.values())
+    assert set(heads) == {audit.CHAINS, *PROJECTS}
+    await written(database, "prj_new", 1)
+    assert await sealer_of(database, prepared).seal() == 1
+    assert not (await Audit(database).heads())["prj_new"].genuine(new)
+    assert await sealer_of(database, changed).seal() == 0
+    assert await sealer(database, new).seal() == 0
+    await written(database, "prj_new", 1)
+    assert await sealer(database, new).seal() == 1
+
+
+async def test_a11_an_end_that_nobody_has_signed_stays_so(database: Database):
+    await written(database, "prj_a", 3)
+    await written(database, "prj_b", 3)
+    await sealer(database, SECRET).seal()
+    await harmed(database, rewind("prj_a", 2))
+    assert await sealer_of(database, Versions(b"another", previous=SECRET)).seal() == 0
+    heads = await Audit(database).heads()
+    assert heads["prj_b"].genuine(b"another")
+    assert not heads["prj_a"].genuine(b"another", SECRET)
+
+
+def sealer_of(database: Database, secrets: Versions[bytes]) -> Sealer:
+    return Sealer(Audit(database), Leases(database), ids.new_id("own"), secrets)

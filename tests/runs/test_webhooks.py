@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, hmac
 from sqlalchemy import Connection
 
@@ -49,11 +50,16 @@ async def receiver() -> AsyncIterator[ScriptedUpstream]:
 
 @asynccontextmanager
 async def messenger(
-    webhooks: Webhooks, *allow: str, seconds: float = 20, retry_hours: float = 24, enabled: bool = True
+    webhooks: Webhooks,
+    *allow: str,
+    seconds: float = 20,
+    retry_hours: float = 24,
+    enabled: bool = True,
+    peppers: Versions[bytes] | None = None,
 ) -> AsyncIterator[Messenger]:
     """The loop, at work."""
     settings = Egress(enabled=enabled, allow=list(allow), seconds=seconds, retry_hours=retry_hours)
-    made = Messenger(webhooks, Poster(Guard(settings)), Versions(PEPPER), settings)
+    made = Messenger(webhooks, Poster(Guard(settings)), peppers or Versions(PEPPER), settings)
     task = asyncio.create_task(made.run())
     try:
         yield made
@@ -190,15 +196,39 @@ async def test_a_receiver_can_verify_what_it_gets(
         verify(others, asked)
 
 
+@pytest.mark.parametrize(
+    "peppers",
+    [Versions(PEPPER, coming=PEPPER[::-1]), Versions(PEPPER[::-1], previous=PEPPER)],
+    ids=["before the change", "after it"],
+)
+async def test_a11_receivers_with_either_secret_verify_while_the_pepper_is_changed(
+    database: Database, database_url: str, webhooks: Webhooks, receiver: ScriptedUpstream, peppers
+):
+    receiver.script(answer({}))
+    await keep(database, delivery(1, f"{receiver.url}/hook"))
+    async with messenger(webhooks, HOME, peppers=peppers):
+        with Records(database_url) as records:
+            await until(lambda: not attempts(records))
+    [asked] = receiver.requests
+    for each in (PEPPER, PEPPER[::-1]):
+        verify(pepper.shown_webhook_secret(pepper.webhook_secret(each, MINE)), asked)
+    with pytest.raises(InvalidSignature):
+        verify(pepper.shown_webhook_secret(pepper.webhook_secret(b"a third one", MINE)), asked)
+
+
 def verify(shown: str, asked: Asked) -> None:
     """As the receiver's library would, with other code than the gateway's."""
     assert shown.startswith("whsec_")
-    theirs = hmac.HMAC(base64.b64decode(shown.removeprefix("whsec_")), hashes.SHA256())
-    theirs.update(f"{asked.headers['webhook-id']}.{asked.headers['webhook-timestamp']}.".encode())
-    theirs.update(asked.body)
-    version, _, signature = asked.headers["webhook-signature"].partition(",")
-    assert version == "v1"
-    theirs.verify(base64.b64decode(signature))
+    signatures = [each.partition(",") for each in asked.headers["webhook-signature"].split(" ")]
+    for version, _, signature in signatures:
+        assert version == "v1"
+        theirs = hmac.HMAC(base64.b64decode(shown.removeprefix("whsec_")), hashes.SHA256())
+        theirs.update(f"{asked.headers['webhook-id']}.{asked.headers['webhook-timestamp']}.".encode())
+        theirs.update(asked.body)
+        with contextlib.suppress(InvalidSignature):
+            theirs.verify(base64.b64decode(signature))
+            return
+    raise InvalidSignature("Signature did not match digest.")
 
 
 @pytest.mark.parametrize("status", ["500 Broken", "404 Not Found", "302 Found", "429 Too Many"])

@@ -85,6 +85,34 @@ def test_down_to_nothing_and_up_again(empty: Database):
     assert differences(empty) == []
 
 
+def test_a11_what_was_there_hangs_on_the_only_pepper_there_was(empty: Database):
+    migrations.migrate(empty)
+    config = migrations._config()
+    with empty.transaction() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0006")
+        key = "id, project_id, name, prefix, digest, created_at"
+        token = "id, name, role, digest, created_at"
+        for statement in (
+            "INSERT INTO peppers (fingerprint) VALUES (%s)",
+            "INSERT INTO projects (id, name, created_at) VALUES ('prj_a', 'a', 1), ('byok_b', 'byok_b', 1)",
+            f"INSERT INTO api_keys ({key}) VALUES ('key_a', 'prj_a', 'k', 'igw_', %s, 1)",
+            f"INSERT INTO admin_tokens ({token}) VALUES ('tok_a', 'ada', 'owner', %s, 1)",
+        ):
+            literal = "x'01'" if empty.is_sqlite else "'\\x01'::bytea"
+            connection.exec_driver_sql(statement.replace("%s", literal))
+    migrations.migrate(empty)
+    with empty.transaction() as connection:
+        for table, hanging in (
+            ("projects", {"prj_a": None, "byok_b": b"\x01"}),
+            ("api_keys", {"key_a": b"\x01"}),
+            ("admin_tokens", {"tok_a": b"\x01"}),
+        ):
+            rows = connection.exec_driver_sql(f"SELECT id, pepper FROM {table}")
+            assert {row.id: row.pepper for row in rows} == hanging
+    assert differences(empty) == []
+
+
 def test_a_migration_that_fails_leaves_nothing_behind(empty: Database):
     with empty.transaction() as connection:
         connection.exec_driver_sql("CREATE TABLE interactions (id TEXT)")

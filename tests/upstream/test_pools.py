@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import time
 from collections import Counter
 
 import pytest
@@ -15,6 +16,7 @@ from app.upstream.failures import Failures
 from tests.conftest import GatewayFactory
 from tests.support.client import Client
 from tests.support.gateway import Gateway
+from tests.support.records import Records
 from tests.support.upstream import ScriptedUpstream, answer, head, sse, text_events
 
 TOKEN = "an-admin-token-for-tests-0123456789abcdef"
@@ -98,6 +100,23 @@ def test_what_a_request_is_to_blame_for_rests_nobody(status: int):
     made = pool("a", "b")
     made.note("a", refused(status))
     assert set(turns(made, 2)) == {"a", "b"}
+
+
+def test_a11_a_change_of_the_pepper_changes_no_choice_and_forgets_no_key():
+    keys = ("a", "b", "c", "d")
+    before = Credentials("up", keys, Versions(b"old"), Clock())
+    prepared = Credentials("up", keys, Versions(b"old", coming=b"new"), Clock())
+    changed = Credentials("up", keys, Versions(b"new", previous=b"old"), Clock())
+    after = Credentials("up", keys, Versions(b"new"), Clock())
+    for number in range(20):
+        project = f"prj_{number}"
+        made = [each.of_project(project) for each in (before, prepared, changed, after)]
+        assert len({each.key for each in made}) == 1
+        for pool in (prepared, changed):
+            for known in made:
+                assert pool.of(known.fingerprint, project).key == known.key
+                assert known.key not in {each.key for each in pool.others(project, known.fingerprint)}
+        assert made[0].fingerprint == made[1].fingerprint != made[2].fingerprint == made[3].fingerprint
 
 
 def test_when_all_rest_the_one_that_is_ready_first_is_asked():
@@ -197,6 +216,24 @@ def asked_with(upstream: ScriptedUpstream) -> list[str]:
     return [asked.headers["x-goog-api-key"] for asked in upstream.requests]
 
 
+async def without_failures(client: Client) -> set[str]:
+    """The keys that have not failed, as the admin API names them."""
+    shown = await client.http.get("/admin/v1/upstreams", headers={"authorization": f"Bearer {TOKEN}"})
+    return {each["credential"] for each in shown.json()["credentials"] if not each["failures"]}
+
+
+def charged(gateway: Gateway) -> set[str]:
+    """The keys that calls are charged to."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with Records(gateway.database_url) as records:
+            rows = records.rows("SELECT credential FROM usage_ledger WHERE status != 'in_progress'")
+        if rows:
+            return {str(row[0]) for row in rows}
+        time.sleep(0.05)
+    return set()
+
+
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("failing", ["429 Too Many", "503 No", "500 No"])
 async def test_another_key_is_asked_before_anything_was_heard(pooled, upstream, failing, stream) -> None:
@@ -208,7 +245,9 @@ async def test_another_key_is_asked_before_anything_was_heard(pooled, upstream, 
         assert heard.status == 200
         if stream:
             assert heard.done
+        answered = await without_failures(client)
     assert sorted(asked_with(upstream)) == ["key-a", "key-b", "key-c"]
+    assert charged(pooled) == answered, "the ledger names a key that did not answer"
 
 
 @ON_SQLITE
@@ -251,9 +290,28 @@ async def test_what_is_passed_on_is_asked_with_another_key_too(pooled, upstream)
     upstream.script(answer({"candidates": []}))
     async with Client(pooled) as client:
         said = await client.http.post("/v1beta/models/m:generateContent", json={"contents": []})
+        healthy = await without_failures(client)
     assert (said.status_code, said.json()) == (200, {"candidates": []})
     assert len(set(asked_with(upstream))) == 2
     assert upstream.requests[0].body == upstream.requests[1].body
+    assert len(healthy) == 2
+    assert charged(pooled) <= healthy
+
+
+@ON_SQLITE
+@pytest.mark.parametrize(
+    "said", [{"code": "RESOURCE_EXHAUSTED"}, {"code": 429}, {"status": "RESOURCE_EXHAUSTED"}]
+)
+async def test_a_key_rests_also_when_a_stream_says_that_it_is_limited(pooled, upstream, said) -> None:
+    opening = text_events("a")[:1]
+    upstream.script(STREAM + sse(*opening, {"event_type": "error", "error": {"message": "no", **said}}))
+    upstream.script(answer(SAID))
+    async with Client(pooled) as client:
+        assert (await client.create(stream=True)).error is not None
+        for _ in range(4):
+            assert (await client.create()).status == 200
+    first, *others = asked_with(upstream)
+    assert sorted(set(others)) == sorted({"key-a", "key-b", "key-c"} - {first})
 
 
 @ON_SQLITE
