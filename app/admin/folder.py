@@ -6,6 +6,7 @@ broken off goes on behind the last such file, whatever else it had begun to writ
 
 import hashlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -18,7 +19,7 @@ from app.core.model import Json
 MANIFEST = "manifest.json"
 _LINES = 10_000
 _BYTES = 256 << 20
-_MEMORY = 4 << 20
+_MEMORY = 1 << 20
 
 
 @dataclass(slots=True)
@@ -32,17 +33,48 @@ class Manifest:
     complete: bool = False
 
 
+@dataclass(slots=True)
+class Lines:
+    """How many lines there are, how long they are, and their digest."""
+
+    count: int = 0
+    size: int = 0
+    _digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
+
+    def full(self, most: int) -> bool:
+        """Whether they are as many, or as long, as may stand together."""
+        return self.count >= most or self.size >= _BYTES
+
+    def take(self, lines: Iterable[bytes], most: int) -> list[bytes]:
+        """Those of these lines that may stand here, too."""
+        taken = []
+        for line in lines:
+            if self.full(most):
+                break
+            self.add(line)
+            taken.append(line)
+        return taken
+
+    def add(self, line: bytes) -> None:
+        """One more line, with its end."""
+        self.count += 1
+        self.size += len(line)
+        self._digest.update(line)
+
+    def told(self) -> Json:
+        """What a manifest says of them."""
+        return {"count": self.count, "bytes": self.size, "sha256": self._digest.hexdigest()}
+
+
 class Folder:
     """Takes lines, and remembers after which one everything is safe."""
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.manifest = manifest
         self._path = path
-        self._lines: list[bytes] = []
+        self._memory: list[bytes] = []
         self._waiting = 0
-        self._size = 0
-        self._digest = hashlib.sha256()
-        self._count = 0
+        self._lines = Lines()
 
     @classmethod
     def open(cls, path: Path, filters: Json, *, free: str) -> Self:
@@ -61,36 +93,32 @@ class Folder:
         return cls(path, manifest)
 
     def add(self, line: bytes, cursor: list[Any]) -> None:
-        """One more line, and where to go on behind it."""
-        if not self._count:
+        """One more line, with its end, and where to go on behind it."""
+        if not self._lines.count:
             self._target().unlink(missing_ok=True)
-        self._lines.append(line + b"\n")
-        self._size += len(line) + 1
-        self._count += 1
-        self._digest.update(self._lines[-1])
+        self._memory.append(line)
+        self._lines.add(line)
         self._waiting += len(line)
         if self._waiting >= _MEMORY:
             self._flush()
-        if self._count >= _LINES or self._size >= _BYTES:
+        if self._lines.full(_LINES):
             self.close(cursor)
 
     def close(self, cursor: list[Any] | None, *, complete: bool = False) -> None:
         """End the file that is being written, and have the manifest name it."""
-        if self._count:
+        if self._lines.count:
             self._flush(durably=True)
-            name = self._target().name
-            facts = {"count": self._count, "bytes": self._size, "sha256": self._digest.hexdigest()}
-            self.manifest.files.append({"name": name, **facts})
-            self.manifest.count += self._count
-            self._digest, self._count, self._size = hashlib.sha256(), 0, 0
+            self.manifest.files.append({"name": self._target().name, **self._lines.told()})
+            self.manifest.count += self._lines.count
+            self._lines = Lines()
         self.manifest.cursor, self.manifest.complete = cursor, complete
         self._save()
 
     def _flush(self, *, durably: bool = False) -> None:
         """Write what is in memory."""
         with os.fdopen(os.open(self._target(), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as file:
-            file.writelines(self._lines)
-            self._lines.clear()
+            file.writelines(self._memory)
+            self._memory.clear()
             self._waiting = 0
             if durably:
                 file.flush()

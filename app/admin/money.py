@@ -3,31 +3,28 @@
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal, InvalidOperation
-from types import MappingProxyType
+from dataclasses import dataclass, fields
+from datetime import date, timedelta
+from decimal import Decimal
 
 from app import ids
 from app.admin.operations import Absent, OperationError, Operations
+from app.admin.questions import EPOCH, BudgetGiven, UsageAsked
 from app.core import budget as budgets
 from app.core.audit import Actor, Entry
-from app.core.budget import MONEY, PERIODS, TOKENS, Budget
+from app.core.budget import MONEY, TOKENS, Budget
+from app.core.listing import ALL, Span
 from app.core.model import Json
 from app.egress import Guard
 from app.settings import Settings
 from app.store.budgets import Budgets, Level
 from app.store.database import Database
-from app.store.keys import Key, Keys
+from app.store.directory import Directory
 from app.store.ledger import Ledger
-from app.store.reports import Sum, Wanted
+from app.store.reports import Counts, Sum, Wanted
 
-BY = ("day", "project", "key", "model", "label")
-"""What a report can be by."""
-
-_EPOCH = date(1970, 1, 1)
 _MOST = 2**53
-_AMOUNT = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
+_DOLLARS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +44,13 @@ class BudgetLevel:
     created_at: int
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage(Counts):
     """The calls of a day, project, key, model or label.
 
     `cost_usd` is text; it is None when no call had a price, and without the `unpriced` ones when some had.
     """
 
-    group: str
-    calls: int
-    unpriced: int
-    input_tokens: int
-    cached_tokens: int
-    output_tokens: int
-    thought_tokens: int
-    tool_use_tokens: int
-    total_tokens: int
-    grounding_calls: int
     cost_usd: str | None
 
 
@@ -73,77 +60,53 @@ class Money:
     def __init__(self, settings: Settings, database: Database, actor: Actor) -> None:
         self._guard = Guard(settings.egress)
         self._gateway = Operations(settings, database)
-        self._keys = Keys(database)
+        self._directory = Directory(database)
         self._budgets = Budgets(database)
         self._ledger = Ledger(database)
         self._actor = actor
 
-    async def budgets(self, project: str | None = None) -> list[BudgetLevel]:
-        """The budgets of a project, or of all, as they stand."""
-        project_id = (await self._gateway.project(project)).id if project else None
-        names = await self._names()
-        return [_level(found, names) for found in await self._budgets.all(project_id)]
+    async def budgets(self, project: str | None = None, span: Span = ALL) -> list[BudgetLevel]:
+        """The budgets of a project, or of all, as they stand; oldest first."""
+        found = await self._budgets.all(await self._gateway.project_id(project), span)
+        names = await self._directory.names({level.budget.project_id for level in found})
+        return [_level(each, names) for each in found]
 
-    async def set_budget(self, project: str, given: Json) -> BudgetLevel:
-        """Make a budget, or change the one of the same project, key, period and unit.
-
-        `given` has period (day, month, total), money (dollars, as text) or tokens, and may have key_id,
-        hard and alert_url.
-        """
-        found = await self._gateway.project(project)
-        key_id, url = given.get("key_id"), given.get("alert_url")
-        if key_id is not None:
-            await self._key_of(found.id, key_id)
-        if url is not None:
-            self._check_alert(url)
+    async def set_budget(self, given: BudgetGiven) -> BudgetLevel:
+        """Make a budget, or change the one of the same project, key, period and unit."""
+        found = await self._gateway.project(given.project)
+        if given.key_id is not None and not await self._directory.has_key(found.id, given.key_id):
+            raise Absent(f"The project has no key '{given.key_id}'.")
+        if given.alert_url is not None:
+            self._check_alert(given.alert_url)
         unit, amount = _amount(given)
         wanted = Budget(
             id=ids.new_id("bud"),
             project_id=found.id,
-            key_id=key_id,
-            period=_period(given),
+            key_id=given.key_id,
+            period=given.period,
             unit=unit,
             amount=amount,
-            hard=bool(given.get("hard", True)),
-            alert_url=url,
+            hard=given.hard,
+            alert_url=given.alert_url,
             created_at=time.time_ns() // 1_000_000,
         )
         stored = await self._budgets.put(wanted, self._change)
-        levels = {level.budget.id: level for level in await self._budgets.all(found.id)}
-        return _level(levels.get(stored.id, Level(stored, 0, 0)), {found.id: found.name})
+        level = await self._budgets.level(stored.id) or Level(stored, 0, 0)
+        return _level(level, {found.id: found.name})
 
     async def remove_budget(self, budget_id: str) -> None:
         """End a budget; what is under it goes on without."""
         if not await self._budgets.remove(budget_id, lambda before: self._change(before, None)):
             raise Absent(f"There is no budget '{budget_id}'.")
 
-    async def usage(self, given: Mapping[str, str | None], by: str) -> list[Usage]:
-        """What was used, by day, project, key, model or label.
-
-        `given` may have project, key_id, model, label (name=value), since and until (dates, both included).
-        """
-        if by not in BY:
-            raise OperationError(f"Usage is by {', '.join(BY)}.")
-        project = given.get("project")
-        wanted = Wanted(
-            project_id=(await self._gateway.project(project)).id if project else None,
-            key_id=given.get("key_id"),
-            model=given.get("model"),
-            label=given.get("label"),
-            since=_day(given.get("since")),
-            until=_day(given.get("until")),
-        )
-        names = await self._names() if by == "project" else {}
-        return [_usage(each, by, names) for each in await self._ledger.report(wanted, by)]
-
-    async def _names(self) -> Mapping[str, str]:
-        return {project.id: project.name for project in await self._keys.projects()}
-
-    async def _key_of(self, project_id: str, key_id: str) -> Key:
-        for key in await self._keys.issued(project_id):
-            if key.id == key_id:
-                return key
-        raise Absent(f"The project has no key '{key_id}'.")
+    async def usage(self, asked: UsageAsked, span: Span = ALL) -> list[Usage]:
+        """What was used, by day, project, key, model or label; a span begins behind such a group."""
+        project_id = await self._gateway.project_id(asked.project)
+        chosen = asked.model_dump(exclude={"project", "by"})
+        wanted = Wanted(project_id, **{name: chosen[name] for name in Wanted._fields[1:]})
+        if asked.by == "day" and span.after is not None:
+            span = Span(span.limit, (_day(span.after[0]),))
+        return [_usage(each, asked.by) for each in await self._ledger.report(wanted, asked.by, span)]
 
     def _check_alert(self, url: str) -> None:
         if not self._guard.enabled:
@@ -160,44 +123,26 @@ class Money:
         return Entry(changed.project_id, self._actor, action, changed.id, details=details)
 
 
-_SCALED = MappingProxyType({MONEY: 1_000_000, TOKENS: 1})
-
-
-def _amount(given: Json) -> tuple[str, int]:
-    if (given.get(MONEY) is None) is (given.get(TOKENS) is None):
+def _amount(given: BudgetGiven) -> tuple[str, int]:
+    if (given.money is None) is (given.tokens is None):
         raise OperationError("A budget is either in money or in tokens.")
-    unit = MONEY if given.get(MONEY) is not None else TOKENS
-    text = str(given[unit])
-    try:
-        amount = Decimal(text) * _SCALED[unit] if _AMOUNT.fullmatch(text) or text.isdigit() else Decimal(-1)
-    except InvalidOperation:
-        amount = Decimal(-1)
-    if amount != int(amount) or not 0 <= amount <= _MOST:
+    if given.money is None:
+        unit, text, amount = TOKENS, str(given.tokens), Decimal(given.tokens or 0)
+    else:
+        unit, text = MONEY, given.money
+        amount = Decimal(text) * 1_000_000 if _DOLLARS.fullmatch(text) else Decimal(-1)
+    if not 0 <= amount <= _MOST:
         example = "12.50, in US dollars" if unit == MONEY else "1000000"
         raise OperationError(f"'{text[:40]}' is no amount; write it like {example}.")
     return unit, int(amount)
 
 
-def _period(given: Json) -> str:
-    period = given.get("period")
-    if period not in PERIODS:
-        raise OperationError(f"The period of a budget is {', '.join(PERIODS)}.")
-    return str(period)
-
-
-def _day(text: str | None) -> int | None:
-    """Days since 1970, from a date like 2026-01-31, `today` or 30d for so many days ago; in UTC."""
-    if text is None:
-        return None
-    today = datetime.now(UTC).date()
-    if text == "today":
-        return (today - _EPOCH).days
-    if re.fullmatch(r"[0-9]{1,5}d", text):
-        return (today - _EPOCH).days - int(text[:-1])
+def _day(text: object) -> int:
+    """The day that a page begins behind."""
     try:
-        return (date.fromisoformat(text) - _EPOCH).days
+        return (date.fromisoformat(str(text)) - EPOCH).days
     except ValueError:
-        raise OperationError(f"'{text[:40]}' is no day; write 2026-01-31, today or 30d.") from None
+        raise OperationError("'page_token' is not one of this list.") from None
 
 
 def _dollars(micros: int) -> str:
@@ -237,20 +182,8 @@ def _level(level: Level, names: Mapping[str, str]) -> BudgetLevel:
     )
 
 
-def _usage(found: Sum, by: str, names: Mapping[str, str]) -> Usage:
-    group = found.group
+def _usage(found: Sum, by: str) -> Usage:
+    counts = {each.name: getattr(found, each.name) for each in fields(Counts)}
     if by == "day":
-        group = (_EPOCH + timedelta(days=int(group))).isoformat()
-    return Usage(
-        group=names.get(group, group),
-        calls=found.calls,
-        unpriced=found.unpriced,
-        input_tokens=found.input_tokens,
-        cached_tokens=found.cached_tokens,
-        output_tokens=found.output_tokens,
-        thought_tokens=found.thought_tokens,
-        tool_use_tokens=found.tool_use_tokens,
-        total_tokens=found.total_tokens,
-        grounding_calls=found.grounding_calls,
-        cost_usd=None if found.unpriced == found.calls else _dollars(found.cost),
-    )
+        counts["group"] = (EPOCH + timedelta(days=int(found.group))).isoformat()
+    return Usage(**counts, cost_usd=None if found.unpriced == found.calls else _dollars(found.cost))

@@ -1,34 +1,24 @@
-"""Records: what is stored of interactions is shown, exported, held, deleted, and when it is due.
+"""Records: what is stored of interactions is shown, held, deleted, and when it is due.
 
 Who reads content stands in the audit log before it is told any.
 """
 
-import time
-from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-
-import orjson
 
 from app import ids
-from app.admin.folder import Folder, Manifest
 from app.admin.operations import Absent, OperationError, Operations
 from app.core.audit import Actor, Entry
-from app.core.listing import Query
-from app.core.model import Interaction, Json
+from app.core.listing import ALL, Query, Span
+from app.core.model import Interaction
 from app.settings import Settings
 from app.store.audit import Audit
 from app.store.database import Database
 from app.store.departure import Begun, Departure
-from app.store.export import Choice, Export, Exported, Place
 from app.store.holds import Hold, Holds, Kind
 from app.store.interactions import Held, Interactions
 from app.store.keys import Project
 from app.store.listing import Listing
 from app.store.retention import Due, Retention
-from app.wire import steps as wire_steps
-
-_READ_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,22 +50,15 @@ class Records:
         self._audit = Audit(database)
         self._interactions = Interactions(database)
         self._listing = Listing(database)
-        self._export = Export(database)
         self._holds = Holds(database)
         self._departure = Departure(database)
         self._retention = Retention(database, settings.retention.clock, 0)
 
-    async def newest(self, project: str, limit: int) -> list[Interaction]:
-        """A project's newest interactions."""
+    async def interactions(self, project: str, query: Query) -> list[Interaction]:
+        """A project's interactions, newest first and without their content."""
         found = await self._gateway.project(project)
         await self._audit.write(Entry(found.id, self._actor, "interaction.list", None))
-        return await self._interactions.newest(found.id, limit)
-
-    async def page(self, project: str, asked: Query) -> list[Interaction]:
-        """A page of a project's interactions, newest first and without their content."""
-        found = await self._gateway.project(project)
-        await self._audit.write(Entry(found.id, self._actor, "interaction.list", None))
-        return await self._listing.page(found.id, asked)
+        return await self._listing.page(found.id, query)
 
     async def get(self, project: str, interaction_id: str) -> Interaction:
         """One interaction of a project."""
@@ -97,39 +80,6 @@ class Records:
         if not deleted:
             raise _absent(project, interaction_id)
 
-    async def export(self, project: str, filters: Json, folder: Path) -> Manifest:
-        """Write what the filters choose into a folder, or go on where that was broken off."""
-        owner = await self._gateway.project(project)
-        asked = {"project_id": owner.id, **filters, "until": filters.get("until") or _now()}
-        target = Folder.open(folder, asked, free="until" if filters.get("until") is None else "")
-        if not target.manifest.complete:
-            await self._audit.write(
-                Entry(owner.id, self._actor, "interaction.export", owner.id, details=asked)
-            )
-            await self._write(_choice(target.manifest.filters), target)
-        return target.manifest
-
-    async def _write(self, choice: Choice, target: Folder) -> None:
-        cursor = target.manifest.cursor
-        after = (cursor[0], cursor[1]) if cursor is not None else None
-        while places := await self._export.places(choice, after):
-            async for exported in self._read(places):
-                target.add(_line(exported), [exported.interaction.created_at, exported.interaction.id])
-            after = (places[-1].created_at, places[-1].id)
-        target.close([*after] if after is not None else None, complete=True)
-
-    async def _read(self, places: Sequence[Place]) -> AsyncIterator[Exported]:
-        """These interactions, of which not too many bytes are in memory at a time."""
-        some: list[Place] = []
-        for place in places:
-            if some and sum(each.size for each in some) + place.size > _READ_BYTES:
-                for exported in await self._export.read(some):
-                    yield exported
-                some = []
-            some.append(place)
-        for exported in await self._export.read(some):
-            yield exported
-
     async def hold(self, project: str, kind: Kind, target: str | None, reason: str) -> Covered:
         """Keep something of a project from expiring and from being deleted."""
         owner = await self._gateway.project(project)
@@ -145,22 +95,21 @@ class Records:
 
     async def release(self, hold_id: str) -> None:
         """End a hold: what has expired meanwhile goes with the next sweep."""
-        hold = next((each for each in await self._holds.all() if each.id == hold_id), None)
-        if hold is not None:
-            facts = {"kind": hold.kind, "reason": hold.reason}
-            details = {"before": facts, "after": None}
-            entry = Entry(hold.project_id, self._actor, "hold.release", hold.target, details=details)
-            if await self._holds.release(hold_id, entry):
-                return
-        raise Absent(f"There is no hold '{hold_id}'.")
 
-    async def holds(self, project: str | None = None) -> list[Hold]:
-        """The holds of a project, or of all."""
-        return await self._holds.all((await self._gateway.project(project)).id if project else None)
+        def told(hold: Hold) -> Entry:
+            details = {"before": {"kind": hold.kind, "reason": hold.reason}, "after": None}
+            return Entry(hold.project_id, self._actor, "hold.release", hold.target, details=details)
 
-    async def due(self) -> list[Due]:
-        """What is due when, and what of it is held."""
-        return await self._retention.due()
+        if not await self._holds.release(hold_id, told):
+            raise Absent(f"There is no hold '{hold_id}'.")
+
+    async def holds(self, project: str | None = None, span: Span = ALL) -> list[Hold]:
+        """The holds of a project, or of all, oldest first."""
+        return await self._holds.all(await self._gateway.project_id(project), span)
+
+    async def due(self, project: str | None = None, span: Span = ALL) -> list[Due]:
+        """What is due when, by project and day, and what of it is held."""
+        return await self._retention.due(await self._gateway.project_id(project), span)
 
     async def delete_project(self, project: str) -> Deleted:
         """Delete a project everywhere: interactions, events, uploads, keys, and what upstreams keep."""
@@ -181,33 +130,5 @@ class Records:
         return Deleted(project.id, project.name, erased)
 
 
-def _choice(filters: Json) -> Choice:
-    labels = tuple((filters.get("labels") or {}).items())
-    return Choice(**{**filters, "labels": labels})
-
-
-def _line(exported: Exported) -> bytes:
-    """The interaction as the API shows it, and beside it what the API does not show."""
-    found = exported.interaction
-    beside = {
-        "project_id": found.project_id,
-        "key_id": exported.key_id,
-        "root_id": found.root_id,
-        "stored": exported.store,
-        "background": found.background,
-        "created_at": found.created_at,
-        "updated_at": found.updated_at,
-        "expires_at": exported.expires_at,
-        "upstream": exported.upstream,
-    }
-    shown = orjson.Fragment(wire_steps.interaction(found, timeline=True))
-    options = orjson.Fragment(found.options)
-    return orjson.dumps({"interaction": shown, "request": options, "record": beside})
-
-
 def _absent(project: str, interaction_id: str) -> Absent:
     return Absent(f"The project '{project}' has no interaction {interaction_id}.")
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000

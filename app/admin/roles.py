@@ -15,6 +15,7 @@ class Right(StrEnum):
     CONTENT = "read content"
     AUDIT = "read the audit log"
     CHANGE = "change anything"
+    KEYS = "make keys"
     TOKENS = "manage tokens"
 
 

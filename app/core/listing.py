@@ -26,7 +26,7 @@ class Query:
     """
 
     limit: int
-    after: tuple[int, str] | None = None
+    after: tuple[int | str, ...] | None = None
     model: str | None = None
     agent: str | None = None
     status: str | None = None

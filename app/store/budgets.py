@@ -23,9 +23,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from app import ids
 from app.core.audit import Entry
 from app.core.budget import DAY, MONTH, Bill, Budget, crossed
+from app.core.listing import ALL, Span
 from app.store import audit
 from app.store.clock import now
 from app.store.database import Database
+from app.store.pages import page
 from app.store.reservations import ENDED, HELD, SETTLED, expire, release
 from app.store.schema import budget_periods, budgets, reservations
 from app.store.webhooks import Delivery, insert_deliveries
@@ -83,12 +85,19 @@ class Budgets:
         """End a budget; False when there is none of this id."""
         return self._database.write(_remove, (budget_id, told))
 
-    async def all(self, project_id: str | None = None) -> list[Level]:
-        """The budgets of a project, or of all, as they stand."""
-        query = select(budgets).order_by(budgets.c.project_id, budgets.c.id)
+    async def all(self, project_id: str | None = None, span: Span = ALL) -> list[Level]:
+        """The budgets of a project, or of all, as they stand; oldest first."""
+        some = select(budgets)
         if project_id is not None:
-            query = query.where(budgets.c.project_id == project_id)
+            some = some.where(budgets.c.project_id == project_id)
+        query = page(some, [budgets.c.created_at, budgets.c.id], span)
         return await self._database.read(lambda connection: _levels(connection, _found(connection, query)))
+
+    async def level(self, budget_id: str) -> Level | None:
+        """One budget, as it stands."""
+        query = select(budgets).where(budgets.c.id == budget_id)
+        found = await self._database.read(lambda connection: _levels(connection, _found(connection, query)))
+        return found[0] if found else None
 
     async def projects(self) -> frozenset[str]:
         """The projects that have any budget."""
@@ -208,6 +217,10 @@ _BEGIN = {
 }
 _SPEND = update(budget_periods).where(_THIS).values(spent=budget_periods.c.spent + bindparam("more"))
 _PERIOD = select(budget_periods.c.spent, budget_periods.c.alerted).where(_THIS)
+_PERIODS = select(budget_periods.c.budget_id, budget_periods.c.starts_at, budget_periods.c.spent).where(
+    budget_periods.c.budget_id.in_(bindparam("ids", expanding=True)),
+    budget_periods.c.starts_at.in_(bindparam("beginnings", expanding=True)),
+)
 _TELL = update(budget_periods).where(_THIS).values(alerted=bindparam("told"))
 
 
@@ -270,14 +283,16 @@ def _left(connection: Connection, found: Iterable[Budget], at: int) -> dict[str,
 
 def _levels(connection: Connection, found: list[Budget], at: int | None = None) -> list[Level]:
     at = connection.execute(select(now())).scalar_one() if at is None else at
-    rows = connection.execute(HELD, {"ids": [budget.id for budget in found]})
+    these = [(budget.id, _starts_at(budget.period, at)) for budget in found]
+    ids_ = [budget_id for budget_id, _ in these]
+    rows = connection.execute(HELD, {"ids": ids_})
     held = {(row.budget_id, row.starts_at): int(row.amount) for row in rows}
-    levels = []
-    for budget in found:
-        began = _starts_at(budget.period, at)
-        period = connection.execute(_PERIOD, {"budget": budget.id, "began": began}).first()
-        levels.append(Level(budget, period.spent if period else 0, held.get((budget.id, began), 0)))
-    return levels
+    rows = connection.execute(_PERIODS, {"ids": ids_, "beginnings": list({began for _, began in these})})
+    spent = {(row.budget_id, row.starts_at): row.spent for row in rows}
+    return [
+        Level(budget, spent.get(this, 0), held.get(this, 0))
+        for budget, this in zip(found, these, strict=True)
+    ]
 
 
 def _under(ask: Ask, found: Iterable[Budget]) -> list[Budget]:

@@ -3,18 +3,20 @@
 Also what has expired and is not erased yet, or is held: who exports wants all that there is.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Row, Select, bindparam, func, literal, select, tuple_
+from sqlalchemy import ColumnElement, Row, Select, func, literal, select
 
+from app.core.listing import Span
 from app.core.model import Interaction
 from app.store.database import Database
 from app.store.interactions import interaction
+from app.store.pages import page
 from app.store.schema import interaction_labels, interactions
 
-_PAGE = 500
+_ROWS = 1000
+_BYTES = 8 << 20
 _CONTENT = ("options", "input", "output", "details", "error")
 
 
@@ -30,14 +32,6 @@ class Choice:
     labels: tuple[tuple[str, str], ...] = ()
 
 
-class Place(NamedTuple):
-    """Where an interaction stands in the order of an export, and how many bytes it has."""
-
-    created_at: int
-    id: str
-    size: int
-
-
 class Exported(NamedTuple):
     """An interaction, and what the API does not show of it."""
 
@@ -47,6 +41,11 @@ class Exported(NamedTuple):
     expires_at: int
     upstream: str | None
 
+    @property
+    def place(self) -> tuple[int, str]:
+        """Where it stands in the order of an export."""
+        return self.interaction.created_at, self.interaction.id
+
 
 class Export:
     """Reads what is to be exported."""
@@ -54,53 +53,46 @@ class Export:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def places(self, choice: Choice, after: tuple[int, str] | None) -> list[Place]:
-        """The next of the chosen interactions, without their content; empty when there are no more."""
-        query = _places(choice, after)
+    async def piece(self, choice: Choice, after: tuple[int, str] | None) -> list[Exported]:
+        """The next of the chosen interactions, as many as may be in memory; empty at the end."""
+        query = _piece(choice, Span(_ROWS, after))
         rows = await self._database.read(lambda connection: connection.execute(query).all())
-        return [Place(*row) for row in rows]
-
-    async def read(self, places: Sequence[Place]) -> list[Exported]:
-        """These, in order, as far as they are still there."""
-        chosen = {"ids": [place.id for place in places]}
-        rows = await self._database.read(lambda connection: connection.execute(_READ, chosen).all())
         return [_exported(row) for row in rows]
 
 
-_ALSO = tuple(name for name in Exported._fields if name != "interaction")
-_READ = (
-    select(*(interactions.c[name] for name in (*Interaction.__slots__, *_ALSO)))
-    .where(interactions.c.id.in_(bindparam("ids", expanding=True)))
-    .order_by(interactions.c.created_at, interactions.c.id)
-)
+_ORDER = interactions.c.created_at, interactions.c.id
+_ALSO = Exported._fields[1:]
+_COLUMNS = Interaction.__slots__
+_READ = select(*(interactions.c[name] for name in (*_COLUMNS, *_ALSO)))
+_SIZE = sum((func.coalesce(func.length(interactions.c[name]), 0) for name in _CONTENT), start=literal(0))
 
 
-def _places(choice: Choice, after: tuple[int, str] | None) -> Select[Any]:
-    table = interactions.c
-    size = sum((func.coalesce(func.length(table[name]), 0) for name in _CONTENT), start=literal(0))
-    conditions: list[ColumnElement[bool]] = [
-        table.project_id == choice.project_id,
-        table.created_at < choice.until,
-    ]
+def _piece(choice: Choice, span: Span) -> Select[Any]:
+    """As many as there may be, but for those that too many bytes stand before."""
+    some = page(select(*_ORDER, _SIZE.label("size")).where(*_conditions(choice)), _ORDER, span).subquery()
+    before = func.sum(some.c.size).over(order_by=(some.c.created_at, some.c.id)) - some.c.size
+    sized = select(some.c.id, before.label("before")).subquery()
+    few = _READ.join(sized, sized.c.id == interactions.c.id).where(sized.c.before < _BYTES)
+    return few.order_by(*_ORDER)
+
+
+def _conditions(choice: Choice) -> list[ColumnElement[bool]]:
+    table, labels = interactions.c, interaction_labels.c
+    conditions = [table.project_id == choice.project_id, table.created_at < choice.until]
     if choice.since is not None:
         conditions.append(table.created_at >= choice.since)
     if choice.key_id is not None:
         conditions.append(table.key_id == choice.key_id)
     if choice.model is not None:
         conditions.append(table.model == choice.model)
-    if after is not None:
-        conditions.append(tuple_(table.created_at, table.id) > tuple_(*map(literal, after)))
-    labels = interaction_labels.c
     for name, value in choice.labels:
         labelled = select(labels.interaction_id).where(
             labels.project_id == choice.project_id, labels.name == name, labels.value == value
         )
         conditions.append(table.id.in_(labelled))
-    oldest_first = (table.created_at, table.id)
-    return select(*oldest_first, size).where(*conditions).order_by(*oldest_first).limit(_PAGE)
+    return conditions
 
 
 def _exported(row: Row[Any]) -> Exported:
-    fields = row._asdict()
-    also = {name: fields.pop(name) for name in _ALSO}
-    return Exported(interaction(fields), **also)
+    count = len(_COLUMNS)
+    return Exported(interaction(dict(zip(_COLUMNS, row[:count], strict=True))), *row[count:])

@@ -26,9 +26,11 @@ from sqlalchemy import (
 )
 
 from app.core.audit import Entry
+from app.core.listing import ALL, Span
 from app.store.audit import append
 from app.store.clock import now
 from app.store.database import Database
+from app.store.pages import page
 from app.store.schema import api_keys, holds, interactions, projects
 
 Kind = Literal["interaction", "conversation", "key", "project"]
@@ -67,15 +69,14 @@ class Holds:
         """
         return self._database.write(_place, (hold, entry))
 
-    def release(self, hold_id: str, entry: Entry) -> "asyncio.Future[bool]":
-        """End a hold, with the record of it; False when there is none of this id."""
-        return self._database.write(_release, (hold_id, entry))
+    def release(self, hold_id: str, told: Callable[[Hold], Entry]) -> "asyncio.Future[bool]":
+        """End a hold, with what the audit log says of it; False when there is none of this id."""
+        return self._database.write(_release, (hold_id, told))
 
-    async def all(self, project_id: str | None = None) -> list[Hold]:
+    async def all(self, project_id: str | None = None, span: Span = ALL) -> list[Hold]:
         """The holds of a project, or of all, oldest first."""
-        query = _HOLDS.order_by(holds.c.created_at, holds.c.id)
-        if project_id is not None:
-            query = query.where(holds.c.project_id == project_id)
+        some = _HOLDS if project_id is None else _HOLDS.where(holds.c.project_id == project_id)
+        query = page(some, [holds.c.created_at, holds.c.id], span)
         rows = await self._database.read(lambda connection: connection.execute(query).all())
         return [Hold(*row) for row in rows]
 
@@ -123,7 +124,11 @@ _PROJECT = (
 _SAME = select(holds.c.id).where(
     and_(*(holds.c[name] == bindparam(f"its_{name}") for name in ("project_id", "kind", "target")))
 )
-_RELEASE = delete(holds).where(holds.c.id == bindparam("hold"))
+_RELEASE = (
+    delete(holds)
+    .where(holds.c.id == bindparam("hold"))
+    .returning(*(holds.c[name] for name in Hold.__slots__))
+)
 
 
 def _of(column: ColumnElement[Any]) -> Callable[[Hold], Select[Any]]:
@@ -163,11 +168,10 @@ def _is_key(connection: Connection, hold: Hold) -> bool:
     return hold.kind == "key" and connection.execute(mine).first() is not None
 
 
-def _release(connection: Connection, batch: Sequence[tuple[str, Entry]]) -> Sequence[bool]:
+def _release(connection: Connection, batch: Sequence[tuple[str, Callable[[Hold], Entry]]]) -> Sequence[bool]:
     released = []
-    for hold_id, entry in batch:
-        gone = connection.execute(_RELEASE, {"hold": hold_id}).rowcount > 0
-        if gone:
-            append(connection, [entry])
-        released.append(gone)
+    for hold_id, told in batch:
+        gone = connection.execute(_RELEASE, {"hold": hold_id}).all()
+        append(connection, [told(Hold(*row)) for row in gone])
+        released.append(bool(gone))
     return released

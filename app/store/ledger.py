@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Row, bindparam, case, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from app.core import status
+from app.core.listing import ALL, Span
 from app.core.usage import COUNTED, NOTHING, Usage
 from app.store import reports
 from app.store.clock import now
@@ -85,9 +86,9 @@ class Ledger:
         """Add some calls up; False when there are none left."""
         return self._database.write(reports.roll_up, None)
 
-    async def report(self, wanted: Wanted, by: str) -> list[Sum]:
+    async def report(self, wanted: Wanted, by: str, span: Span = ALL) -> list[Sum]:
         """The sums by day, project, key, model or label; by label, calls that have any, once for each."""
-        return await self._database.read(lambda connection: reports.report(connection, wanted, by))
+        return await self._database.read(lambda connection: reports.report(connection, wanted, by, span))
 
 
 def insert_charges(connection: Connection, charges: Sequence[Charge]) -> None:

@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from sqlalchemy import Select, literal, select, tuple_
+from sqlalchemy import Select, select
 from sqlalchemy.sql.elements import ColumnElement
 
-from app.core.listing import Query
+from app.core.listing import Query, Span
 from app.core.model import Interaction
 from app.store.clock import now
 from app.store.database import Database
+from app.store.pages import page
 from app.store.schema import interaction_labels, interactions
 
 
@@ -47,12 +48,9 @@ def _select(project_id: str, query: Query) -> Select[Any]:
         conditions.append(table.created_at >= query.since)
     if query.until is not None:
         conditions.append(table.created_at < query.until)
-    if query.after is not None:
-        position = tuple_(*(literal(value) for value in query.after))
-        conditions.append(tuple_(table.created_at, table.id) < position)
     conditions += [table.id.in_(_labelled(project_id, name, value)) for name, value in query.labels]
-    newest_first = (table.created_at.desc(), table.id.desc())
-    return _LISTED.where(*conditions).order_by(*newest_first).limit(query.limit)
+    span = Span(query.limit, query.after)
+    return page(_LISTED.where(*conditions), [table.created_at, table.id], span, newest=True)
 
 
 def _labelled(project_id: str, name: str, value: str) -> Select[Any]:

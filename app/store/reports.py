@@ -15,6 +15,7 @@ from sqlalchemy import (
     Connection,
     Row,
     Select,
+    Text,
     bindparam,
     case,
     cast,
@@ -31,9 +32,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from app.core import status
+from app.core.listing import ALL, Span
 from app.core.usage import COUNTED
 from app.store.clock import moment
-from app.store.schema import usage_days, usage_ledger
+from app.store.pages import page
+from app.store.schema import projects, usage_days, usage_ledger
 
 OPEN = status.IN_PROGRESS
 """The status of a call that goes on, or that nobody has told the end of yet."""
@@ -59,8 +62,8 @@ class Wanted(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sum:
-    """The calls of a group: how many, what they used and cost; `unpriced` of them are not in the cost."""
+class Counts:
+    """The calls of a group: how many there are, and what they used; `unpriced` of them have no cost."""
 
     group: str
     calls: int
@@ -72,6 +75,12 @@ class Sum:
     tool_use_tokens: int
     total_tokens: int
     grounding_calls: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sum(Counts):
+    """The same, and what those cost that had a price, in millionths of a US dollar."""
+
     cost: int
 
 
@@ -136,31 +145,35 @@ def _labels(text: bytes | None) -> Iterator[str]:
 
 
 _GROUPS = {"day": "day", "project": "project_id", "key": "key_id", "model": "model", "label": "label"}
+_BY_CODE = Text().with_variant(Text(collation="C"), "postgresql")
+"""Text in the order in which Python has it, too, which puts the two halves together."""
+_NO_LABELS = cast(null(), usage_ledger.c.labels.type).label("labels")
 
 
-def report(connection: Connection, wanted: Wanted, by: str) -> list[Sum]:
+def report(connection: Connection, wanted: Wanted, by: str, span: Span = ALL) -> list[Sum]:
     """The sums by day, project, key, model or label; by label, calls that have any, once for each.
 
-    Both halves are read in one statement, so that no call is between them.
+    Projects go by their names, and by their ids where they are gone. A span begins behind a group. Both
+    halves are read in one statement, so that no call is between them.
     """
-    rows = connection.execute(union_all(_rolled_up(wanted, by), _since(wanted, by))).all()
-    return _merged(rows, wanted, by)
+    halves = _rolled_up(wanted, by, span), _since(wanted, by, span)
+    rows = connection.execute(union_all(*(select(half.subquery()) for half in halves))).all()
+    sums = _merged(rows, wanted, by)
+    behind = [each for each in sorted(sums) if span.after is None or each > span.after[0]]
+    return [Sum(group=str(group), **sums[group]) for group in behind[: span.limit]]
 
 
-def _rolled_up(wanted: Wanted, by: str) -> Select[Any]:
+def _rolled_up(wanted: Wanted, by: str, span: Span) -> Select[Any]:
     columns = usage_days.c
-    group = columns[_GROUPS[by]]
     if wanted.label is not None:
         labelled = columns.label == wanted.label
     else:
         labelled = columns.label != "" if by == "label" else columns.label == ""
-    sums = [_sum(columns[name]).label(name) for name in _SUMS]
-    nothing = cast(null(), usage_ledger.c.labels.type).label("labels")
-    statement = select(true().label("rolled_up"), group.label("group"), nothing, *sums)
-    return statement.where(labelled, *_chosen(columns, wanted)).group_by(group)
+    statement = _summed(true(), columns, _NO_LABELS, by).where(labelled, *_chosen(columns, wanted))
+    return page(statement, [_group(columns, by)], span)
 
 
-def _since(wanted: Wanted, by: str) -> Select[Any]:
+def _since(wanted: Wanted, by: str, span: Span) -> Select[Any]:
     columns = usage_ledger.c
     # The same columns as above, one row for each call.
     calls = (
@@ -178,10 +191,28 @@ def _since(wanted: Wanted, by: str) -> Select[Any]:
         .where(_FRESH)
         .subquery()
     )
-    group = calls.c[_GROUPS[by]]
-    sums = [_sum(calls.c[name]).label(name) for name in _SUMS]
-    statement = select(false().label("rolled_up"), group.label("group"), calls.c.labels, *sums)
-    return statement.where(*_chosen(calls.c, wanted)).group_by(group, calls.c.labels)
+    by_label = _by_label(wanted, by)
+    labels = calls.c.labels if by_label else _NO_LABELS
+    statement = _summed(false(), calls.c, labels, by).where(*_chosen(calls.c, wanted))
+    if by_label:  # each row counts in several groups, or in none
+        return statement.group_by(calls.c.labels)
+    return page(statement, [_group(calls.c, by)], span)
+
+
+def _summed(rolled_up: ColumnElement[bool], columns: Any, labels: ColumnElement[Any], by: str) -> Select[Any]:
+    group = _group(columns, by)
+    sums = [_sum(columns[name]).label(name) for name in _SUMS]
+    statement = select(rolled_up.label("rolled_up"), group.label("group"), labels, *sums).group_by(group)
+    return (
+        statement.outerjoin(projects, projects.c.id == columns.project_id) if by == "project" else statement
+    )
+
+
+def _group(columns: Any, by: str) -> ColumnElement[Any]:
+    group: ColumnElement[Any] = columns[_GROUPS[by]]
+    if by == "day":
+        return group
+    return cast(func.coalesce(projects.c.name, group) if by == "project" else group, _BY_CODE)
 
 
 def _sum(column: ColumnElement[Any]) -> ColumnElement[int]:
@@ -198,18 +229,23 @@ def _chosen(columns: Any, wanted: Wanted) -> list[ColumnElement[bool]]:
     return same + since + ([] if wanted.until is None else [columns.day <= wanted.until])
 
 
-def _merged(rows: Sequence[Row[Any]], wanted: Wanted, by: str) -> list[Sum]:
+def _merged(rows: Sequence[Row[Any]], wanted: Wanted, by: str) -> dict[Any, Counter[str]]:
     sums: dict[Any, Counter[str]] = {}
     for row in rows:
         counts = {name: getattr(row, name) for name in _SUMS}
         for group in _groups_of(row, wanted, by):
             sums.setdefault(group, Counter()).update(counts)
-    return [Sum(group=str(group), **{name: sums[group][name] for name in _SUMS}) for group in sorted(sums)]
+    return sums
+
+
+def _by_label(wanted: Wanted, by: str) -> bool:
+    """Whether it matters which labels a call has."""
+    return by == "label" or wanted.label is not None
 
 
 def _groups_of(row: Row[Any], wanted: Wanted, by: str) -> Iterator[Any]:
     """The groups that a row counts in: calls with several labels count once for each."""
-    if row.rolled_up or (by != "label" and wanted.label is None):
+    if row.rolled_up or not _by_label(wanted, by):
         yield row.group
         return
     labels = [label for label in _labels(row.labels) if wanted.label in (None, label)]

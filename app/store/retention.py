@@ -9,6 +9,7 @@ chosen by: it may come late, twice, or beside a delete.
 """
 
 import asyncio
+import calendar
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,11 +32,13 @@ from sqlalchemy import (
     update,
 )
 
+from app.core.listing import ALL, Span
 from app.store import erasure, wal
 from app.store.clock import moment
 from app.store.database import Database
 from app.store.erasure import BYTES, ROWS, Position, continued, ended, over, unlocked
 from app.store.holds import held
+from app.store.pages import page
 from app.store.schema import (
     idempotency_keys,
     interaction_events,
@@ -152,30 +155,40 @@ class Retention:
 
         return await self._database.read(count)
 
-    async def due(self) -> list[Due]:
-        """What is due when, by project and day: counted, too."""
-        rows = await self._database.read(lambda connection: connection.execute(_DUE).all())
-        return [Due(id_, name, _day(day), count, held_) for id_, name, day, count, held_ in rows]
+    async def due(self, project_id: str | None = None, span: Span = ALL) -> list[Due]:
+        """What is due when, by the project's name and the day: counted, too."""
+        query = _due(project_id, span)
+        rows = await self._database.read(lambda connection: connection.execute(query).all())
+        return [Due(id_, name, _date(day), count, held_) for id_, name, day, count, held_ in rows]
 
 
 _DAY_MS = 86_400_000
-_told = (
-    select(
-        interactions.c.project_id,
-        (interactions.c.expires_at // _DAY_MS).label("day"),
-        case((held(interactions), 1), else_=0).label("held"),
+
+
+def _due(project_id: str | None, span: Span) -> Select[Any]:
+    row = interactions.c
+    day = (row.expires_at // literal(_DAY_MS, literal_execute=True)).label("day")
+    told = select(row.project_id, day, case((held(interactions), 1), else_=0).label("held"))
+    if project_id is not None:
+        told = told.where(row.project_id == project_id)
+    each = told.subquery()
+    query = (
+        select(projects.c.id, projects.c.name, each.c.day, func.count(), func.sum(each.c.held))
+        .join(each, each.c.project_id == projects.c.id)
+        .group_by(projects.c.id, projects.c.name, each.c.day)
     )
-).subquery()
-_DUE = (
-    select(projects.c.id, projects.c.name, _told.c.day, func.count(), func.sum(_told.c.held))
-    .join(_told, _told.c.project_id == projects.c.id)
-    .group_by(projects.c.id, projects.c.name, _told.c.day)
-    .order_by(projects.c.name, _told.c.day)
-)
+    if span.after is not None:
+        name, date = span.after
+        span = Span(span.limit, (name, _day(str(date))))
+    return page(query, [projects.c.name, each.c.day], span)
 
 
-def _day(number: int) -> str:
-    return time.strftime("%Y-%m-%d", time.gmtime(number * _DAY_MS / 1000))
+def _date(day: int) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(day * _DAY_MS / 1000))
+
+
+def _day(date: str) -> int:
+    return calendar.timegm(time.strptime(date, "%Y-%m-%d")) * 1000 // _DAY_MS
 
 
 _ORPHANS = (

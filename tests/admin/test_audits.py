@@ -11,12 +11,14 @@ from pydantic import SecretStr
 
 from app.admin.audits import Audits
 from app.admin.chains import Chains, Verified
+from app.admin.questions import AuditAsked
 from app.auth import pepper
 from app.core import audit
 from app.core.audit import Actor
+from app.core.listing import ALL, Span
 from app.core.versions import Versions
 from app.settings import Settings
-from app.store.audit import Audit, Question
+from app.store.audit import Audit
 from app.store.database import Database
 from tests.admin.conftest import PEPPER
 from tests.support.audited import (
@@ -138,7 +140,7 @@ async def test_a_broken_chain_goes_on_when_somebody_answers_for_it(sealed, audit
     assert await sealer(sealed, SECRET).seal() == 1
     found = await verified(audits)
     assert all(each.ok for each in found.values())
-    last = (await audits.records(Question(1), MINE))[0]
+    last = (await audits.records(AuditAsked(project=MINE), Span(1)))[0]
     assert (last.seq, last.action) == (7, "audit.accept")
     details = json.loads(last.details or "")
     assert (details["reason"], details["before"]["seq"]) == ("restored from a backup", 6)
@@ -146,13 +148,13 @@ async def test_a_broken_chain_goes_on_when_somebody_answers_for_it(sealed, audit
 
 async def test_records_are_listed_newest_first_sealed_or_not(sealed, audits):
     await Audit(sealed).write(entry(MINE, 11, action="interaction.delete", outcome="not_found"))
-    found = await audits.records(Question(100), MINE)
+    found = await audits.records(AuditAsked(project=MINE), ALL)
     assert [record.seq for record in found[:1]] == [None]
     assert {record.seq for record in found[1:]} == set(range(1, 11))
-    deleted = await audits.records(Question(9, action="interaction.delete"))
+    deleted = await audits.records(AuditAsked(action="interaction.delete"), ALL)
     assert [each.outcome for each in deleted] == ["not_found"]
-    assert await audits.records(Question(9, actor="key_2")) == []
-    assert await audits.records(Question(9, since=found[0].at + 1)) == []
+    assert await audits.records(AuditAsked(actor="key_2"), ALL) == []
+    assert await audits.records(AuditAsked(since=found[0].at + 1), ALL) == []
 
 
 async def test_an_export_is_verified_by_the_program_in_the_documentation(sealed, audits, tmp_path):
@@ -180,4 +182,6 @@ async def test_an_export_is_verified_by_the_program_in_the_documentation(sealed,
 
 async def test_an_export_is_told_of_in_the_log(sealed, audits):
     assert [line async for line in audits.export(MINE)]
-    assert [each.action for each in await audits.records(Question(1), MINE)] == ["audit.export"]
+    assert [each.action for each in await audits.records(AuditAsked(project=MINE), Span(1))] == [
+        "audit.export"
+    ]

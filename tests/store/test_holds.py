@@ -72,8 +72,8 @@ async def test_a_hold_beats_expiry_until_it_is_released(past: Aged, kind, clock)
     assert await past.left() == kept
     assert (await Retention(past.database, clock, HOUR).backlog()).expired == 0
     (hold,) = await Holds(past.database).all(PROJECT)
-    assert await Holds(past.database).release(hold.id, ENTRY)
-    assert not await Holds(past.database).release(hold.id, ENTRY)
+    assert await Holds(past.database).release(hold.id, lambda _: ENTRY)
+    assert not await Holds(past.database).release(hold.id, lambda _: ENTRY)
     await sweep(past.database, clock)
     assert await past.left() == set()
 
@@ -166,7 +166,7 @@ async def test_what_a_hold_has_counted_is_not_erased_after_that(past: Aged, data
         assert (one in await past.left()) is covered, (round_, placed)
         outcomes.add(covered)
         for hold in await Holds(past.database).all():
-            await Holds(past.database).release(hold.id, ENTRY)
+            await Holds(past.database).release(hold.id, lambda _: ENTRY)
     assert outcomes, "nothing was tried"
     await other.close()
 

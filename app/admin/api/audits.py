@@ -1,44 +1,35 @@
 """/audit: who has done what, and whether the log is whole."""
 
-from collections.abc import AsyncIterator, Iterable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from starlette.responses import StreamingResponse
+from pydantic import Field
 
-from app.admin.api.gate import Auditor, Gateway, Input, Output, Text
-from app.admin.api.pages import PageSize, PageToken, cut, position, token
+from app.admin.api.gate import Auditor, Gateway, Input, Output
+from app.admin.api.pages import Paged, page
+from app.admin.api.streams import JsonLines, streamed
 from app.admin.audits import Audits
 from app.admin.chains import Verified
+from app.admin.questions import AuditAsked, OfProject, Text
 from app.core.audit import Record
-from app.store.audit import Question
-
-_Given = Annotated[Text | None, Query()]
 
 
-class RecordShown(Output):
-    """A record of the log; `seq` once it has its place in the chain."""
+class AuditPage(AuditAsked, Paged):
+    """Which records of the audit log, a page at a time."""
 
-    project_id: str
-    seq: int | None
-    id: str
-    at: int
-    actor_kind: str
-    actor: str | None
-    address: str | None
-    request_id: str | None
-    action: str
-    target: str | None
-    outcome: str
-    bytes_in: int
-    bytes_out: int
-    details: str | None
+
+class Exported(OfProject):
+    """Whose log is exported, and from where on."""
+
+    after: Annotated[
+        int, Field(ge=0, lt=2**53, description="Behind the project's record with this `seq`.")
+    ] = 0
 
 
 class RecordPage(Output):
     """Some records, newest first."""
 
-    records: list[RecordShown]
+    records: list[Record]
     next_page_token: str | None = None
 
 
@@ -48,23 +39,11 @@ class ToVerify(Input):
     project: Text | None = None
 
 
-class VerifiedShown(Output):
-    """What has become of a chain."""
-
-    project_id: str
-    ok: bool
-    records: int
-    unsealed: int
-    first_bad: int | None
-    hash: str
-    text: str
-
-
 class Verification(Output):
     """Whether everything is as it was signed, and chain by chain."""
 
     ok: bool
-    chains: list[VerifiedShown]
+    chains: list[Verified]
 
 
 def router(gateway: Gateway) -> APIRouter:
@@ -73,43 +52,17 @@ def router(gateway: Gateway) -> APIRouter:
     parts = gateway.settings, gateway.database
 
     @routes.get("", response_model=RecordPage)
-    async def list_records(
-        *,
-        actor: Auditor,
-        project: _Given = None,
-        action: _Given = None,
-        by: _Given = None,
-        since: Annotated[int | None, Query(ge=0, lt=2**53)] = None,
-        page_size: PageSize = 50,
-        page_token: PageToken = None,
-    ) -> dict[str, Any]:
-        start = position(page_token, int, str)
-        before = (int(start[0]), str(start[1])) if start else None
-        asked = Question(page_size + 1, action=action, actor=by, since=since, before=before)
-        found = await Audits(*parts, actor).records(asked, project)
-        page, more = cut(found, page_size, _behind)
-        return {"records": page, "next_page_token": more}
+    async def list_records(actor: Auditor, asked: Annotated[AuditPage, Query()]) -> dict[str, Any]:
+        found = await Audits(*parts, actor).records(asked, asked.span(int, str))
+        return page("records", found, asked, lambda last: (last.at, last.id))
 
     @routes.post("/verify", response_model=Verification)
     async def verify(given: ToVerify, actor: Auditor) -> dict[str, Any]:
-        found: list[Verified] = await Audits(*parts, actor).verify(given.project)
+        found = await Audits(*parts, actor).verify(given.project)
         return {"ok": all(each.ok for each in found), "chains": found}
 
-    @routes.get("/export", response_model=str)
-    async def export(actor: Auditor, project: _Given = None) -> StreamingResponse:
-        lines = Audits(*parts, actor).export(project)
-        first = [await anext(lines, b"")]  # what is wrong with the question comes out here
-        return StreamingResponse(_joined(first, lines), media_type="application/jsonl")
+    @routes.get("/export", response_class=JsonLines)
+    async def export(actor: Auditor, asked: Annotated[Exported, Query()]) -> JsonLines:
+        return await streamed(Audits(*parts, actor).export(asked.project, asked.after))
 
     return routes
-
-
-async def _joined(first: Iterable[bytes], rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    for each in first:
-        yield each
-    async for each in rest:
-        yield each
-
-
-def _behind(last: Record) -> str:
-    return token(last.at, last.id)

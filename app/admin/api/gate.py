@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.security import HTTPBearer
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
 from app import log
@@ -31,10 +31,6 @@ class Gateway:
     settings: Settings
     database: Database
     pools: Mapping[str, Credentials]
-
-
-Text = Annotated[str, Field(max_length=500, pattern=r"^[^\x00]*$")]
-"""What a database can hold, and not too long."""
 
 
 class Input(BaseModel):
@@ -67,6 +63,7 @@ Reader = Annotated[Actor, Depends(Requires(Right.METADATA))]
 ContentReader = Annotated[Actor, Depends(Requires(Right.CONTENT))]
 Auditor = Annotated[Actor, Depends(Requires(Right.AUDIT))]
 Operator = Annotated[Actor, Depends(Requires(Right.CHANGE))]
+KeyMaker = Annotated[Actor, Depends(Requires(Right.KEYS))]
 Owner = Annotated[Actor, Depends(Requires(Right.TOKENS))]
 
 

@@ -4,19 +4,23 @@ from typing import Annotated, Any, Literal
 
 import orjson
 from fastapi import APIRouter, Query, Response
+from pydantic import Field
 
 from app import ids
-from app.admin.api.gate import ContentReader, Gateway, Input, Operator, Output, Reader, Text
-from app.admin.api.pages import PageSize, PageToken, behind, cut, position, token
+from app.admin.api.gate import ContentReader, Gateway, Input, Operator, Output, Reader
+from app.admin.api.pages import Paged, PagedOfProject, page
+from app.admin.api.streams import JsonLines, streamed
+from app.admin.exports import Exports
+from app.admin.questions import ExportAsked, InteractionsAsked, Text
 from app.admin.records import Covered, Records
-from app.core.listing import Query as Question
 from app.core.model import Interaction
 from app.errors import InvalidRequest
 from app.store.holds import Hold
+from app.store.retention import Due
 from app.wire import steps as wire_steps
 
-_Project = Annotated[Text, Query()]
-_Given = Annotated[Text | None, Query()]
+_Project = Annotated[Text, Query(description="The project's name or id.")]
+_MOST_LINES = 10_000
 
 
 class InteractionShown(Output):
@@ -35,11 +39,23 @@ class InteractionShown(Output):
     usage: dict[str, Any] | None
 
 
+class InteractionsPage(InteractionsAsked, Paged):
+    """Which interactions of a project, a page at a time."""
+
+
 class InteractionPage(Output):
     """Some interactions of a project, newest first."""
 
     interactions: list[InteractionShown]
     next_page_token: str | None = None
+
+
+class ExportPart(ExportAsked, Paged):
+    """Which interactions are exported, and which part of that; a page is a part of so many lines."""
+
+    page_size: Annotated[int, Field(ge=1, le=_MOST_LINES, description="The most lines of a part.")] = (
+        _MOST_LINES
+    )
 
 
 class HoldGiven(Input):
@@ -51,31 +67,17 @@ class HoldGiven(Input):
     reason: Text
 
 
-class HoldMade(Output):
-    """A hold that is in force now, and how many interactions it covers."""
-
-    project: str
-    kind: str
-    target: str
-    reason: str
-    interactions: int
-
-
-class HoldShown(Output):
-    """A hold."""
-
-    id: str
-    project_id: str
-    kind: str
-    target: str
-    reason: str
-    created_at: int
-
-
 class HoldPage(Output):
     """Some holds, oldest first."""
 
-    holds: list[HoldShown]
+    holds: list[Hold]
+    next_page_token: str | None = None
+
+
+class DuePage(Output):
+    """What is due, by project and day (UTC), and what of it is held."""
+
+    due: list[Due]
     next_page_token: str | None = None
 
 
@@ -85,21 +87,15 @@ def interactions(gateway: Gateway) -> APIRouter:
     parts = gateway.settings, gateway.database
 
     @routes.get("", response_model=InteractionPage)
-    async def list_interactions(
-        actor: Reader,
-        project: _Project,
-        model: _Given = None,
-        agent: _Given = None,
-        status: _Given = None,
-        page_size: PageSize = 50,
-        page_token: PageToken = None,
-    ) -> dict[str, Any]:
-        start = position(page_token, int, str)
-        after = (int(start[0]), str(start[1])) if start else None
-        asked = Question(limit=page_size + 1, after=after, model=model, agent=agent, status=status)
-        found = await Records(*parts, actor).page(project, asked)
-        page, more = cut(found, page_size, lambda last: token(last.created_at, last.id))
-        return {"interactions": [_shown(each) for each in page], "next_page_token": more}
+    async def list_interactions(actor: Reader, asked: Annotated[InteractionsPage, Query()]) -> dict[str, Any]:
+        query = asked.query(asked.page_size + 1, asked.after(int, str))
+        found = await Records(*parts, actor).interactions(asked.project, query)
+        shown = page("interactions", found, asked, lambda last: (last.created_at, last.id))
+        return {**shown, "interactions": [_shown(each) for each in shown["interactions"]]}
+
+    @routes.get("/export", response_class=JsonLines)
+    async def export_interactions(actor: ContentReader, asked: Annotated[ExportPart, Query()]) -> JsonLines:
+        return await streamed(Exports(*parts, actor).part(asked, asked.page_size, asked.page_token))
 
     @routes.get("/{interaction_id}", response_model=dict[str, Any])
     async def get_interaction(interaction_id: str, project: _Project, actor: ContentReader) -> Response:
@@ -120,16 +116,11 @@ def holds(gateway: Gateway) -> APIRouter:
     parts = gateway.settings, gateway.database
 
     @routes.get("", response_model=HoldPage)
-    async def list_holds(
-        actor: Reader, project: _Given = None, page_size: PageSize = 50, page_token: PageToken = None
-    ) -> dict[str, Any]:
-        start = position(page_token, str)
-        found = await Records(*parts, actor).holds(project)
-        rest = behind(found, str(start[0]) if start else "", _age)
-        page, more = cut(rest, page_size, lambda last: token(_age(last)))
-        return {"holds": page, "next_page_token": more}
+    async def list_holds(actor: Reader, asked: Annotated[PagedOfProject, Query()]) -> dict[str, Any]:
+        found = await Records(*parts, actor).holds(asked.project, asked.span(int, str))
+        return page("holds", found, asked, lambda last: (last.created_at, last.id))
 
-    @routes.post("", response_model=HoldMade)
+    @routes.post("")
     async def place_hold(given: HoldGiven, actor: Operator) -> Covered:
         return await Records(*parts, actor).hold(given.project, given.kind, given.target, given.reason)
 
@@ -141,8 +132,17 @@ def holds(gateway: Gateway) -> APIRouter:
     return routes
 
 
-def _age(hold: Hold) -> str:
-    return f"{hold.created_at:015d} {hold.id}"
+def retention(gateway: Gateway) -> APIRouter:
+    """The route of what is due."""
+    routes = APIRouter(prefix="/retention", tags=["retention"])
+    parts = gateway.settings, gateway.database
+
+    @routes.get("", response_model=DuePage)
+    async def list_due(actor: Reader, asked: Annotated[PagedOfProject, Query()]) -> dict[str, Any]:
+        found = await Records(*parts, actor).due(asked.project, asked.span(str, str))
+        return page("due", found, asked, lambda last: (last.project, last.day))
+
+    return routes
 
 
 def _id(interaction_id: str) -> str:

@@ -5,8 +5,9 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query
 from pydantic import Field
 
-from app.admin.api.gate import Gateway, Input, Operator, Output, Reader, Text
-from app.admin.api.pages import PageSize, PageToken, behind, cut, position, token
+from app.admin.api.gate import Gateway, Input, KeyMaker, Operator, Output, Reader
+from app.admin.api.pages import Paged, PagedOfProject, page
+from app.admin.questions import Text
 from app.admin.records import Deleted, Records
 from app.admin.teams import Identity, NewKey, Teams
 from app.core import rules
@@ -161,14 +162,10 @@ def projects(gateway: Gateway) -> APIRouter:
     parts = gateway.settings, gateway.database
 
     @routes.get("", response_model=ProjectPage)
-    async def list_projects(
-        actor: Reader, page_size: PageSize = 50, page_token: PageToken = None
-    ) -> dict[str, Any]:
-        start = position(page_token, str)
-        found = await Teams(*parts, actor).projects()
-        rest = behind(found, str(start[0]) if start else "", lambda each: each.name)
-        page, more = cut(rest, page_size, lambda last: token(last.name))
-        return {"projects": [_shown(each) for each in page], "next_page_token": more}
+    async def list_projects(actor: Reader, asked: Annotated[Paged, Query()]) -> dict[str, Any]:
+        found = await Teams(*parts, actor).projects(asked.span(str))
+        shown = page("projects", found, asked, lambda last: (last.name,))
+        return {**shown, "projects": [_shown(each) for each in shown["projects"]]}
 
     @routes.post("", response_model=ProjectShown)
     async def create_project(given: ProjectGiven, actor: Operator) -> dict[str, Any]:
@@ -192,20 +189,13 @@ def keys(gateway: Gateway) -> APIRouter:
     parts = gateway.settings, gateway.database
 
     @routes.get("", response_model=KeyPage)
-    async def list_keys(
-        actor: Reader,
-        project: Annotated[Text | None, Query()] = None,
-        page_size: PageSize = 50,
-        page_token: PageToken = None,
-    ) -> dict[str, Any]:
-        start = position(page_token, str)
-        found = await Teams(*parts, actor).keys(project)
-        rest = behind(found, str(start[0]) if start else "", _age)
-        page, more = cut(rest, page_size, lambda last: token(_age(last)))
-        return {"keys": [_shown(each) for each in page], "next_page_token": more}
+    async def list_keys(actor: Reader, asked: Annotated[PagedOfProject, Query()]) -> dict[str, Any]:
+        found = await Teams(*parts, actor).keys(asked.project, asked.span(int, str))
+        shown = page("keys", found, asked, lambda last: (last.created_at, last.id))
+        return {**shown, "keys": [_shown(each) for each in shown["keys"]]}
 
     @routes.post("", response_model=KeyMade)
-    async def create_key(given: KeyGiven, actor: Operator) -> NewKey:
+    async def create_key(given: KeyGiven, actor: KeyMaker) -> NewKey:
         fields = given.model_dump(exclude_unset=True, exclude={"project", "name"})
         return await Teams(*parts, actor).create_key(given.project, given.name, fields)
 
@@ -218,7 +208,7 @@ def keys(gateway: Gateway) -> APIRouter:
         return _shown(await Teams(*parts, actor).set_key(key_id, changes.model_dump(exclude_unset=True)))
 
     @routes.post("/{key_id}/rotate", response_model=KeyMade)
-    async def rotate_key(key_id: Text, rotation: Rotation, actor: Operator) -> NewKey:
+    async def rotate_key(key_id: Text, rotation: Rotation, actor: KeyMaker) -> NewKey:
         return await Teams(*parts, actor).rotate_key(key_id, rotation.grace_ms)
 
     @routes.delete("/{key_id}")
@@ -227,10 +217,6 @@ def keys(gateway: Gateway) -> APIRouter:
         return {}
 
     return routes
-
-
-def _age(key: Key) -> str:
-    return f"{key.created_at:015d} {key.id}"
 
 
 def _shown(found: Project | Key) -> dict[str, Any]:

@@ -1,10 +1,13 @@
 """/tokens: for owners only."""
 
-from fastapi import APIRouter
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
 from pydantic import Field
 
-from app.admin.api.gate import Gateway, Input, Output, Owner, Text
-from app.admin.api.pages import PageSize, PageToken, cut, position, token
+from app.admin.api.gate import Gateway, Input, Output, Owner
+from app.admin.api.pages import Paged, page
+from app.admin.questions import Text
 from app.admin.tokens import NewToken, Tokens
 from app.store.tokens import Token
 
@@ -17,30 +20,10 @@ class TokenGiven(Input):
     days: int | None = Field(default=None, ge=1, le=36_500)
 
 
-class TokenMade(Output):
-    """A token that has just been made: the only time that it is shown."""
-
-    id: str
-    name: str
-    role: str
-    token: str
-
-
-class TokenShown(Output):
-    """A token, without the token."""
-
-    id: str
-    name: str
-    role: str
-    created_at: int
-    expires_at: int | None
-    revoked_at: int | None
-
-
 class TokenPage(Output):
-    """Some tokens, by name."""
+    """Some tokens, by name; without the tokens themselves."""
 
-    tokens: list[TokenShown]
+    tokens: list[Token]
     next_page_token: str | None = None
 
 
@@ -50,15 +33,11 @@ def router(gateway: Gateway) -> APIRouter:
     parts = gateway.settings, gateway.database
 
     @routes.get("", response_model=TokenPage)
-    async def list_tokens(
-        actor: Owner, page_size: PageSize = 50, page_token: PageToken = None
-    ) -> dict[str, object]:
-        start = position(page_token, str)
-        found = await Tokens(*parts, actor).page(page_size + 1, str(start[0]) if start else "")
-        page, more = cut(found, page_size, _behind)
-        return {"tokens": page, "next_page_token": more}
+    async def list_tokens(actor: Owner, asked: Annotated[Paged, Query()]) -> dict[str, Any]:
+        found = await Tokens(*parts, actor).tokens(asked.span(str))
+        return page("tokens", found, asked, lambda last: (last.name,))
 
-    @routes.post("", response_model=TokenMade)
+    @routes.post("")
     async def create_token(given: TokenGiven, actor: Owner) -> NewToken:
         return await Tokens(*parts, actor).create(given.name, given.role, given.days)
 
@@ -68,7 +47,3 @@ def router(gateway: Gateway) -> APIRouter:
         return {}
 
     return routes
-
-
-def _behind(last: Token) -> str:
-    return token(last.name)

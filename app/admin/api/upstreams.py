@@ -1,31 +1,18 @@
 """/upstreams: how the keys of the upstreams are doing, in the process that answers."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 
 from app.admin.api.gate import Gateway, Output, Reader
-from app.admin.api.pages import PageSize, PageToken, behind, cut, position, token
+from app.admin.api.pages import Paged, page
 from app.upstream.credentials import Health
 
 
-class CredentialShown(Output):
-    """A key of an upstream, without the key; times are epoch milliseconds."""
-
-    upstream: str
-    credential: str
-    weight: int
-    projects: list[str]
-    cooling_until: int | None
-    failures: int
-    last_error: str | None
-    last_error_at: int | None
-
-
 class CredentialPage(Output):
-    """Some keys of upstreams."""
+    """Some keys of upstreams, without the keys; times are epoch milliseconds."""
 
-    credentials: list[CredentialShown]
+    credentials: list[Health]
     next_page_token: str | None = None
 
 
@@ -36,17 +23,15 @@ def router(gateway: Gateway) -> APIRouter:
     @routes.get("", response_model=CredentialPage)
     async def list_credentials(
         actor: Reader,  # noqa: ARG001 - asks for the right
-        page_size: PageSize = 50,
-        page_token: PageToken = None,
+        asked: Annotated[Paged, Query()],
     ) -> dict[str, Any]:
-        start = position(page_token, str)
-        found = [each for pool in gateway.pools.values() for each in pool.health()]
-        rest = behind(found, str(start[0]) if start else "", _name)
-        page, more = cut(rest, page_size, lambda last: token(_name(last)))
-        return {"credentials": page, "next_page_token": more}
+        # They stand in memory, and are as many as the settings name.
+        after = asked.span(str, str).after or ()
+        found = sorted((each for pool in gateway.pools.values() for each in pool.health()), key=_name)
+        return page("credentials", [each for each in found if _name(each) > after], asked, _name)
 
     return routes
 
 
-def _name(health: Health) -> str:
-    return f"{health.upstream} {health.credential}"
+def _name(health: Health) -> tuple[str, str]:
+    return health.upstream, health.credential

@@ -7,11 +7,12 @@ import typer
 
 from app.admin import show
 from app.admin.audits import Audits
-from app.admin.commands import options
+from app.admin.commands.asking import asking
 from app.admin.commands.running import Config, Json, Project, run
+from app.admin.questions import AuditAsked
 from app.core.audit import Actor
+from app.core.listing import Span
 from app.settings import Settings
-from app.store.audit import Question
 from app.store.database import Database
 
 _LISTED = ("at", "project_id", "seq", "actor_kind", "actor", "action", "target", "outcome", "request_id")
@@ -26,20 +27,16 @@ app = typer.Typer(help="The audit log.", no_args_is_help=True)
 
 
 @app.command("list")
+@asking(AuditAsked)
 def list_(
     *,
-    project: _Project = None,
-    action: Annotated[str | None, typer.Option(help="Only this action, as interaction.delete.")] = None,
-    actor: Annotated[str | None, typer.Option(help="Only this key (its id), token or user.")] = None,
-    since: Annotated[str | None, typer.Option(help="Not before: 2030-12-31, or 7d for a week ago.")] = None,
+    asked: AuditAsked,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many, newest first.")] = 50,
     json: Json = False,
     config: Config = None,
 ) -> None:
     """List who did what, newest first."""
-    start = options.past(since, "--since") if since else None
-    asked = Question(limit, action=action, actor=actor, since=start)
-    found = run(config, lambda *gateway: Audits(*gateway).records(asked, project))
+    found = run(config, lambda *gateway: Audits(*gateway).records(asked, Span(limit)))
     show.rows(found, json, _LISTED)
 
 
@@ -53,11 +50,15 @@ def verify(project: _Project = None, json: Json = False, config: Config = None) 
 
 
 @app.command("export")
-def export(project: _Project = None, config: Config = None) -> None:
+def export(
+    project: _Project = None,
+    after: Annotated[int, typer.Option(min=0, help="Behind the project's record with this number.")] = 0,
+    config: Config = None,
+) -> None:
     """Print the sealed records with their hashes as lines of JSON: docs/audit.md says how to verify them."""
 
     async def operation(settings: Settings, database: Database, actor: Actor) -> None:
-        async for line in Audits(settings, database, actor).export(project):
+        async for line in Audits(settings, database, actor).export(project, after):
             sys.stdout.buffer.write(line)
         sys.stdout.buffer.flush()
 

@@ -5,8 +5,10 @@ from typing import Annotated
 import typer
 
 from app.admin import show
-from app.admin.commands.running import Config, Json, Project, run
+from app.admin.commands.asking import asking
+from app.admin.commands.running import Config, Json, run
 from app.admin.money import Money
+from app.admin.questions import BudgetGiven
 
 _SHOWN = ("id", "project", "key_id", "period", "unit", "amount", "spent", "reserved", "hard")
 
@@ -14,30 +16,10 @@ app = typer.Typer(help="How much projects and keys may spend.", no_args_is_help=
 
 
 @app.command("set")
-def set_(
-    *,
-    project: Project,
-    period: Annotated[str, typer.Option(help="day, month (both in UTC) or total.")],
-    money: Annotated[str | None, typer.Option(help="US dollars, like 12.50.")] = None,
-    tokens: Annotated[int | None, typer.Option(min=0, help="Tokens, instead of money.")] = None,
-    key: Annotated[str | None, typer.Option(help="Only this key's, by its id.")] = None,
-    hard: Annotated[
-        bool, typer.Option("--hard/--soft", help="Refuse what may not fit, or only tell.")
-    ] = True,
-    alert_url: Annotated[str | None, typer.Option(help="A webhook that is told at 50, 80 and 100 %.")] = None,
-    json: Json = False,
-    config: Config = None,
-) -> None:
+@asking(BudgetGiven)
+def set_(*, asked: BudgetGiven, json: Json = False, config: Config = None) -> None:
     """Make a budget, or change the one of the same project, key, period and unit; noticed within seconds."""
-    given = {
-        "period": period,
-        "money": money,
-        "tokens": tokens,
-        "key_id": key,
-        "hard": hard,
-        "alert_url": alert_url,
-    }
-    show.record(run(config, lambda *gateway: Money(*gateway).set_budget(project, given)), json)
+    show.record(run(config, lambda *gateway: Money(*gateway).set_budget(asked)), json)
 
 
 @app.command("list")

@@ -1,6 +1,5 @@
 """`gateway interactions`: what is stored is shown, exported, held and deleted."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -8,31 +7,32 @@ import orjson
 import typer
 
 from app.admin import show
-from app.admin.commands import options
+from app.admin.commands.asking import asking
 from app.admin.commands.running import Config, Json, Project, run
+from app.admin.exports import Exports
+from app.admin.questions import ExportAsked, InteractionsAsked
 from app.admin.records import Records
 from app.store.holds import Kind
 from app.wire import steps as wire_steps
 
-_DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 _LISTED = ("id", "status", "model", "agent", "parent_id", "created_at")
 
 _Id = Annotated[str, typer.Argument(help="The interaction's id.")]
-_Since = Annotated[datetime | None, typer.Option(help="Created then or later (UTC).", formats=_DATES)]
-_Until = Annotated[datetime | None, typer.Option(help="Created before then (UTC).", formats=_DATES)]
 
 app = typer.Typer(help="What is stored.", no_args_is_help=True)
 
 
 @app.command("list")
+@asking(InteractionsAsked)
 def list_(
-    project: Project,
+    *,
+    asked: InteractionsAsked,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many, newest first.")] = 50,
     json: Json = False,
     config: Config = None,
 ) -> None:
     """List a project's newest interactions, without their content."""
-    found = run(config, lambda *gateway: Records(*gateway).newest(project, limit))
+    found = run(config, lambda *gateway: Records(*gateway).interactions(asked.project, asked.query(limit)))
     show.rows(found, json, _LISTED, only=True)
 
 
@@ -51,29 +51,18 @@ def delete(interaction_id: _Id, project: Project, config: Config = None) -> None
 
 
 @app.command("export")
+@asking(ExportAsked)
 def export(
     *,
-    project: Project,
+    asked: ExportAsked,
     out: Annotated[Path, typer.Option(help="The folder to write to, or one to go on with.")],
-    key: Annotated[str | None, typer.Option(help="Only what was made with this key (its id).")] = None,
-    model: Annotated[str | None, typer.Option(help="Only of this model.")] = None,
-    label: Annotated[list[str] | None, typer.Option(help="NAME=VALUE; all of these.")] = None,
-    since: _Since = None,
-    until: _Until = None,
     config: Config = None,
 ) -> None:
     """Write interactions with their content as lines of JSON, and a manifest of what is in which file.
 
     Broken off, the same command goes on behind the last complete file.
     """
-    filters = {
-        "key_id": key,
-        "model": model,
-        "labels": options.labels(label),
-        "since": _milliseconds(since),
-        "until": _milliseconds(until),
-    }
-    made = run(config, lambda *gateway: Records(*gateway).export(project, filters, out))
+    made = run(config, lambda *gateway: Exports(*gateway).write(asked, out))
     show.record(made, json=True)
 
 
@@ -120,11 +109,11 @@ def holds(
 
 
 @app.command("due")
-def due(json: Json = False, config: Config = None) -> None:
+def due(
+    project: Annotated[str | None, typer.Option("--project", "-p", help="Only this project's.")] = None,
+    json: Json = False,
+    config: Config = None,
+) -> None:
     """Say what expires when, by project and day (UTC), and what of it is held."""
-    found = run(config, lambda *gateway: Records(*gateway).due())
+    found = run(config, lambda *gateway: Records(*gateway).due(project))
     show.rows(found, json, ("project", "day", "interactions", "held"))
-
-
-def _milliseconds(moment: datetime | None) -> int | None:
-    return int(moment.replace(tzinfo=UTC).timestamp() * 1000) if moment is not None else None

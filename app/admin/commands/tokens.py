@@ -10,7 +10,6 @@ from app.admin.commands.running import Config, Json, run
 from app.admin.tokens import Tokens
 
 _SHOWN = ("id", "name", "role", "created_at", "expires_at", "revoked_at")
-_MOST = 10_000
 
 app = typer.Typer(help="The tokens of the admin API.", no_args_is_help=True)
 
@@ -34,7 +33,7 @@ def create(
 @app.command("list")
 def list_(json: Json = False, config: Config = None) -> None:
     """List tokens, without the tokens themselves."""
-    show.rows(run(config, lambda *gateway: Tokens(*gateway).page(_MOST)), json, _SHOWN)
+    show.rows(run(config, lambda *gateway: Tokens(*gateway).tokens()), json, _SHOWN)
 
 
 @app.command("revoke")
