@@ -69,13 +69,11 @@ def test_a11_a_changed_pepper_is_accepted_beside_the_one_before(command: Command
         assert command("keys", "identify", each, **CHANGED).json()["state"] == "valid"
         prepared = {"GATEWAY_NEXT_PEPPER": NEW}
         assert command("keys", "identify", each, **prepared).json()["state"] == "valid"
-    assert looked(command, **CHANGED) == (
-        True,
-        "fits the keys in the database; on the previous one still hang 1 keys",
-    )
+    fits = "fits the keys in the database"
+    assert looked(command, **CHANGED) == (True, f"{fits}; on the previous one still hang 1 keys")
     assert used(database_url, key, Versions(NEW.encode(), PEPPER.encode())) is not None
-    assert looked(command, **CHANGED) == (True, "fits the keys in the database; the previous one can go")
-    assert looked(command, GATEWAY_PEPPER=NEW) == (True, "fits the keys in the database")
+    assert looked(command, **CHANGED) == (True, f"{fits}; the previous one can go")
+    assert looked(command, GATEWAY_PEPPER=NEW) == (True, fits)
     assert used(database_url, key, Versions(NEW.encode())) is not None
 
 
@@ -156,7 +154,7 @@ def test_a11_the_pepper_in_the_folder_is_changed_in_three_steps(command: Command
     assert "The next pepper is the pepper now" in command("pepper", "rotate").out
     assert names(files) == ["pepper", "pepper.previous"]
     restarted = pepper.load(settings_of(files))
-    assert restarted == Versions(running.coming, previous=first)
+    assert (restarted.current, restarted.previous) == (running.coming, first)
     made = command("keys", "create", "-p", "acme", "--name", "y").json()["key"]
     for each in (key, made):
         assert used(database_url, each, running) is not None

@@ -103,8 +103,13 @@ def test_each_project_has_a_webhook_secret_of_its_own() -> None:
 
 def test_a11_others_stand_beside_it_in_settings_or_in_files(tmp_path: Path):
     now, before, coming = ("0123456789abcdef" + end * 16 for end in "xyz")
-    secrets = {"previous_pepper": SecretStr(before), "next_pepper": SecretStr(coming)}
-    found = pepper.load(Settings(pepper=SecretStr(now), **secrets, data_dir=tmp_path))
+    given = Settings(
+        pepper=SecretStr(now),
+        previous_pepper=SecretStr(before),
+        next_pepper=SecretStr(coming),
+        data_dir=tmp_path,
+    )
+    found = pepper.load(given)
     assert found == Versions(now.encode(), before.encode(), coming.encode())
     for name, text in (("pepper", now), ("pepper.previous", before), ("pepper.next", coming)):
         (tmp_path / name).write_text(text + "\n")

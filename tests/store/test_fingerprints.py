@@ -1,8 +1,9 @@
 """Row A11: what is kept of upstreams names their keys by fingerprints, which follow the pepper."""
 
+from functools import partial
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from app.core.versions import Versions
 from app.store.fingerprints import Fingerprints
@@ -29,11 +30,11 @@ async def change(store: Store, *statements: Any) -> None:
 
 async def credentials(store: Store) -> list[set[str | None]]:
     """Of each table, those that stand in it."""
-    queries = [select(table.c.credential) for table in TABLES]
-    return [
-        set(await store.database.read(lambda connection, query=query: [*connection.scalars(query)]))
-        for query in queries
-    ]
+    found = []
+    for table in TABLES:
+        rows = await store.database.read(partial(Connection.execute, statement=select(table.c.credential)))
+        found.append({row.credential for row in rows})
+    return found
 
 
 async def test_a11_every_fingerprint_follows_the_pepper(store: Store):
