@@ -1,25 +1,18 @@
-"""Projects and their keys: who may ask, and under which policy.
-
-Settings come as the fields that are given, and nothing else: null takes one away, what is not
-given stays; so do the members of `labels` and `policy`.
-"""
+"""Projects and their keys: who may ask, and under which policy."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
-from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from app import ids
+from app.admin import fields
 from app.admin.operations import Absent, OperationError, Operations
 from app.admin.peppers import Peppers
 from app.auth import keys, pepper
-from app.core import rules
 from app.core.audit import GATEWAY, Actor, Entry
 from app.core.listing import ALL, Span
 from app.core.model import Json
-from app.core.policy import Policy
 from app.core.versions import Digest
 from app.settings import Settings
 from app.store.audit import Audit
@@ -32,8 +25,6 @@ T = TypeVar("T", Project, Key)
 _FIRST_PROJECT = "default"
 _DAY_MS = 86_400_000
 _LONGEST_GRACE_MS = 90 * _DAY_MS
-_LATEST_MS = 253_402_300_799_999  # the end of the year 9999
-_MOST_LABELS, _LONGEST_LABEL, _LONGEST_OWNER = 64, 63, 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +90,9 @@ class Teams:
 
     async def create_project(self, name: str, given: Json | None = None) -> Project:
         """A new tenant."""
-        _check_name("project", name)
-        project = _with(_PROJECT_FIELDS, Project(ids.new_id("prj"), name, _now(), None), given or {})
-        details = {"after": _told(project)}
+        project = Project(ids.new_id("prj"), fields.named("project", name), _now(), None)
+        project = fields.changed(project, given or {})
+        details = {"after": fields.told(project)}
         entry = Entry(project.id, self._actor, "project.create", project.id, details=details)
         try:
             await self._keys.create_project(project, entry)
@@ -113,7 +104,7 @@ class Teams:
         """Change a project; its keys follow in every process within seconds."""
 
         def change(before: Project) -> tuple[Project, Entry]:
-            after = _with(_PROJECT_FIELDS, before, changes)
+            after = fields.changed(before, changes)
             return after, self._changed("project.set", before.id, before, after)
 
         found = await self._keys.change_project(project, change)
@@ -132,14 +123,14 @@ class Teams:
             id=ids.new_id("key"),
             project_id=found.id,
             project=found.name,
-            name=_name(name),
+            name=fields.named("key", name),
             prefix=keys.shown(key),
             created_at=_now(),
             expires_at=None,
             revoked_at=None,
         )
-        record = _with(_KEY_FIELDS, record, given or {})
-        entry = Entry(found.id, self._actor, "key.create", record.id, details={"after": _told(record)})
+        record = fields.changed(record, given or {})
+        entry = Entry(found.id, self._actor, "key.create", record.id, details={"after": fields.told(record)})
         await self._keys.create(record, self._digest(key), entry)
         return NewKey(record.id, found.name, key)
 
@@ -147,7 +138,7 @@ class Teams:
         """Change a key, in every process within seconds."""
 
         def change(before: Key) -> tuple[Key, Entry]:
-            after = _with(_KEY_FIELDS, before, changes)
+            after = fields.changed(before, changes)
             return after, self._changed("key.set", before.project_id, before, after)
 
         found = await self._keys.change(key_id, change)
@@ -200,7 +191,7 @@ class Teams:
         return pepper.digest(pepper.load(self._settings), key)
 
     def _changed(self, action: str, project_id: str, before: T, after: T) -> Entry:
-        old, new = _told(before), _told(after)
+        old, new = fields.told(before), fields.told(after)
         names = [name for name in new if old[name] != new[name]]
         details = {
             "before": {name: old[name] for name in names},
@@ -209,105 +200,10 @@ class Teams:
         return Entry(project_id, self._actor, action, before.id, details=details)
 
 
-def _with(readers: Mapping[str, Callable[[Any, Any], Any]], record: T, given: Json) -> T:
-    """The record with these fields changed. Raises OperationError."""
-    for name in given:
-        if name not in readers:
-            raise OperationError(f"There is no field '{name}' to be set.")
-    try:
-        values = {name: readers[name](getattr(record, name), value) for name, value in given.items()}
-    except rules.Unreadable as error:
-        raise OperationError(str(error)) from None
-    return replace(record, **values)
-
-
-def _name(name: Any) -> str:
-    _check_name("key", name)
-    return str(name)
-
-
-def _owner(_before: str | None, owner: Any) -> str | None:
-    if owner is not None and not _is_text(owner, _LONGEST_OWNER):
-        raise OperationError(f"An owner has 1 to {_LONGEST_OWNER} printable characters.")
-    return owner or None
-
-
-def _labels(before: Mapping[str, str], changes: Any) -> dict[str, str]:
-    if not isinstance(changes, dict):
-        raise OperationError("Labels are names with values.")
-    for name, value in changes.items():
-        if not _is_text(name, _LONGEST_LABEL) or not (value is None or _is_text(value, _LONGEST_LABEL)):
-            raise OperationError(f"The name and the value of a label have 1 to {_LONGEST_LABEL} characters.")
-    labels = {name: value for name, value in {**before, **changes}.items() if value is not None}
-    if len(labels) > _MOST_LABELS:
-        raise OperationError(f"There are at most {_MOST_LABELS} labels.")
-    return labels
-
-
-def _policy(before: Policy, changes: Any) -> Policy:
-    if not isinstance(changes, dict):
-        raise OperationError("A policy is an object.")
-    return rules.changed(before, changes)
-
-
-def _number(least: int, most: int, what: str, _before: int | None, value: Any) -> int | None:
-    if value is not None and (type(value) is not int or not least <= value <= most):
-        raise OperationError(f"{what} is a whole number from {least} to {most}.")
-    return value if value is None else int(value)
-
-
-def _expiry(before: int | None, value: Any) -> int | None:
-    found = _number(0, _LATEST_MS, "An expiry, in milliseconds since 1970,", before, value)
-    if found is not None and found <= _now():
-        raise OperationError("A key cannot expire in the past: revoke it.")
-    return found
-
-
-_PROJECT_FIELDS: Mapping[str, Callable[[Any, Any], Any]] = MappingProxyType(
-    {
-        "owner": _owner,
-        "labels": _labels,
-        "retention_days": partial(_number, 0, 36_500, "The retention in days"),
-        "policy": _policy,
-    }
-)
-_KEY_FIELDS: Mapping[str, Callable[[Any, Any], Any]] = MappingProxyType(
-    {
-        "name": lambda _before, name: _name(name),
-        "owner": _owner,
-        "labels": _labels,
-        "expires_at": _expiry,
-        "policy": _policy,
-    }
-)
-
-
-def _told(record: Project | Key) -> Json:
-    """What the audit log is told of a project or a key: what can be set."""
-    told: Json = {
-        "name": record.name,
-        "owner": record.owner,
-        "labels": dict(record.labels),
-        "policy": rules.written(record.policy),
-    }
-    if isinstance(record, Project):
-        return {**told, "retention_days": record.retention_days}
-    return {**told, "expires_at": record.expires_at}
-
-
 def _state(key: Key) -> str:
     if key.revoked_at is not None:
         return "revoked"
     return "expired" if key.expires_at is not None and key.expires_at <= _now() else "valid"
-
-
-def _check_name(what: str, name: Any) -> None:
-    if not _is_text(name, 100):
-        raise OperationError(f"The name of a {what} has 1 to 100 printable characters.")
-
-
-def _is_text(value: Any, longest: int) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= longest and value.isprintable()
 
 
 def _no_key(key_id: str) -> Absent:

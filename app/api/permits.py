@@ -1,6 +1,6 @@
 """Permits: a call may be made when it is within the rate limits of its key and its project.
 
-What has no limits, which is most, costs a look at its policy.
+What has no limits, which is most, costs a look at four fields.
 """
 
 import asyncio
@@ -11,7 +11,6 @@ from app.auth.caller import Caller
 from app.auth.quota import Permit, Quota
 from app.core import quota, usage
 from app.core.model import Request
-from app.core.policy import FREE
 from app.runs.accounts import Accounts, Size, size_of
 from app.runs.run import Run
 
@@ -65,7 +64,8 @@ class Permits:
             task.add_done_callback(self._corrections.discard)
 
     async def _admitted(self, caller: Caller, size: Size) -> Permit | None:
-        if caller.policy is FREE or not caller.policy.counts_calls:
+        rules = caller.policy
+        if rules.rpm is rules.tpm is rules.concurrent is None and not rules.model_limits:
             return None
         target = size.model or ""
         scopes = quota.scopes(caller.project_policy, caller.project_id, None, target)

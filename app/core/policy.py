@@ -73,11 +73,6 @@ class Policy:
         """Whether any rule is about what stands in a request's body."""
         return bool(self.models or self.agents or self.deny_tools) or self.max_output_tokens is not None
 
-    @property
-    def counts_calls(self) -> bool:
-        """Whether there is any rate limit."""
-        return bool(self.model_limits) or not self.rpm is self.tpm is self.concurrent is None
-
 
 FREE = Policy()
 """The policy without rules."""

@@ -4,15 +4,20 @@ import asyncio
 import io
 import json
 import time
+from dataclasses import fields
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
+from app.admin.api.teams import PolicyGiven, RatesGiven
+from app.admin.commands import options
 from app.admin.operations import OperationError
 from app.admin.teams import Teams
 from app.auth import keys
 from app.core.audit import Actor
+from app.core.policy import Policy
+from app.core.quota import Rates
 from app.core.versions import Versions
 from app.settings import Settings
 from app.store.database import Database
@@ -82,6 +87,12 @@ def audited(database_url: str) -> list[Any]:
             await database.close()
 
     return asyncio.run(ask())
+
+
+def test_every_rule_can_be_set_everywhere():
+    rules = {each.name for each in fields(Policy)}
+    assert set(PolicyGiven.model_fields) == set(options._RULES) == set(RULES) == rules
+    assert set(RatesGiven.model_fields) == set(Rates._fields)
 
 
 def test_a_key_is_made_with_all_that_can_be_said_of_it(command: Command, project):
