@@ -3,16 +3,28 @@
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
-from tests.conftest import scripted
+from tests.conftest import GatewayFactory, scripted
 from tests.support.client import Client
 from tests.support.databases import KINDS, Templates
 from tests.support.gateway import Gateway, free_port
 from tests.support.records import Records
 from tests.support.runs import QUICK
 from tests.support.upstream import ScriptedUpstream
+
+PRICES = """
+default_output = 100
+batch_percent = 50
+
+[[prices]]
+models = ["test-*"]
+since = 2020-01-01
+input = 1.00
+output = 10.00
+"""
 
 
 @dataclass(frozen=True)
@@ -80,3 +92,26 @@ async def there(replicas: Replicas) -> AsyncIterator[Client]:
     """The same client at the other replica."""
     async with Client(replicas.other, replicas.one.key, deadline=50) as made:
         yield made
+
+
+@pytest.fixture
+def prices(tmp_path: Path) -> str:
+    """A price table in which a token of input costs a millionth of a dollar, one of output ten."""
+    path = tmp_path / "prices.toml"
+    path.write_text(PRICES)
+    return str(path)
+
+
+@pytest.fixture
+def priced(start_gateway: GatewayFactory, prices: str):
+    """A gateway with these prices that notices budgets at once."""
+
+    def start(upstream: str | None = None, **settings: str) -> Gateway:
+        usual = {
+            "GATEWAY_PRICES": prices,
+            "GATEWAY_KEY_CACHE_SECONDS": "0",
+            "GATEWAY_RETENTION__SWEEP_SECONDS": "0.3",
+        }
+        return start_gateway(upstream, **(usual | settings))
+
+    return start

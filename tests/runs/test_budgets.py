@@ -8,44 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import GatewayFactory
 from tests.support.client import Client
 from tests.support.gateway import Gateway
 from tests.support.records import Records
 from tests.support.upstream import Pause, ScriptedUpstream, answer, head, sse, text_events
-
-PRICES = """
-default_output = 100
-
-[[prices]]
-models = ["test-*"]
-since = 2020-01-01
-input = 1.00
-output = 10.00
-"""
-
-
-@pytest.fixture
-def prices(tmp_path: Path) -> str:
-    """A price table in which a token of input costs a millionth of a dollar, one of output ten."""
-    path = tmp_path / "prices.toml"
-    path.write_text(PRICES)
-    return str(path)
-
-
-@pytest.fixture
-def priced(start_gateway: GatewayFactory, prices: str):
-    """A gateway with these prices that notices budgets at once."""
-
-    def start(upstream: str | None = None, **settings: str) -> Gateway:
-        usual = {
-            "GATEWAY_PRICES": prices,
-            "GATEWAY_KEY_CACHE_SECONDS": "0",
-            "GATEWAY_RETENTION__SWEEP_SECONDS": "0.3",
-        }
-        return start_gateway(upstream, **(usual | settings))
-
-    return start
 
 
 def set_budget(
@@ -75,7 +41,8 @@ def settled(gateway: Gateway) -> dict[str, Any]:
     return levels(gateway)[0]
 
 
-def ledger(gateway: Gateway, count: int = 1) -> list[dict[str, Any]]:
+def ledger(gateway: Gateway, count: int = 1, *, closed: bool = True) -> list[dict[str, Any]]:
+    """The rows, once there are so many of calls that have ended, or of any."""
     names = (
         "call_id",
         "kind",
@@ -87,12 +54,14 @@ def ledger(gateway: Gateway, count: int = 1) -> list[dict[str, Any]]:
         "cost",
         "labels",
     )
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 30
     while True:
         with Records(gateway.database_url) as records:
-            rows = records.rows(f"SELECT {', '.join(names)} FROM usage_ledger ORDER BY at, call_id")
-        if len(rows) >= count or time.monotonic() > deadline:
-            return [dict(zip(names, row, strict=True)) for row in rows]
+            found = records.rows(f"SELECT {', '.join(names)} FROM usage_ledger ORDER BY at, call_id")
+        rows = [dict(zip(names, row, strict=True)) for row in found]
+        ended = [row for row in rows if row["status"] != "in_progress"]
+        if len(ended if closed else rows) >= count or time.monotonic() > deadline:
+            return rows
         time.sleep(0.05)
 
 
@@ -133,6 +102,8 @@ async def test_a_hard_budget_refuses_what_may_not_fit_and_names_itself(priced) -
         small = ask | {"generation_config": {"max_output_tokens": 10}}
         too_much = ask | {"generation_config": {"max_output_tokens": 1000}}
         refused = http.post("/v1beta/interactions", json=too_much)
+        told = small | {"system_instruction": "All of this is sent, and paid for. " * 100}
+        assert http.post("/v1beta/interactions", json=told).status_code == 402
         assert http.post("/v1beta/interactions", json=small).status_code == 200
     assert refused.status_code == 402
     assert refused.json()["error"]["code"] == "payment_required"
@@ -210,6 +181,41 @@ async def test_p1_a_background_run_keeps_its_reservation_through_a_crash(
         (begun["id"], "completed", 3)
     ]
     assert (budget["spent"], budget["reserved"]) == (3, 0)
+
+
+async def test_p1_what_was_asked_of_an_upstream_is_in_the_ledger_whoever_died(
+    priced, upstream: ScriptedUpstream
+) -> None:
+    """A run that is deleted when its process is dead, a forwarded call that nobody ends any more."""
+    gateway = await asyncio.to_thread(priced, upstream.url)
+    await asyncio.to_thread(set_budget, gateway, "--tokens", "100000")
+    upstream.script(Pause(60))
+    async with Client(gateway) as client:
+        begun = (await client.create(background=True, labels={"team": "red"})).json()
+        url = "/v1beta/models/test-m:generateContent"
+        left = asyncio.create_task(client.http.post(url, json={"contents": []}))
+        async with asyncio.timeout(20):
+            while len(upstream.requests) < 2:
+                await asyncio.sleep(0.02)
+        await asyncio.to_thread(ledger, gateway, closed=False)
+        await asyncio.to_thread(gateway.kill)
+        await asyncio.gather(left, return_exceptions=True)
+    before = (await asyncio.to_thread(levels, gateway))[0]
+    await asyncio.to_thread(gateway.start)
+    async with Client(gateway) as client:
+        assert (await client.delete(begun["id"])).status == 200
+    rows = await asyncio.to_thread(ledger, gateway, 2, closed=False)
+    found = {row["kind"]: (row["model"], row["status"], row["cost"]) for row in rows}
+    assert found == {
+        "interaction": ("test-model", "in_progress", None),
+        "generateContent": ("test-m", "in_progress", None),
+    }
+    assert {bytes(row["labels"]) for row in rows if row["labels"]} == {b'{"team":"red"}'}
+    with Records(gateway.database_url) as records:
+        records.change("UPDATE reservations SET expires_at = 1")  # as minutes later
+    budget = await asyncio.to_thread(settled, gateway)
+    assert before["reserved"] > 200
+    assert (budget["spent"], budget["reserved"]) == (before["reserved"], 0)
 
 
 async def test_forwarded_calls_are_counted_streamed_or_not(priced, upstream: ScriptedUpstream) -> None:
