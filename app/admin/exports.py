@@ -88,8 +88,14 @@ class Exports:
         """What is asked for, as a manifest has it: up to this moment, if nothing else is said."""
         owner = await self._gateway.project(asked.project)
         labels = dict(label.split("=", 1) for label in asked.label)
-        given = asked.model_dump(exclude={"project", "label"})
-        return {"project_id": owner.id, **given, "labels": labels, "until": asked.until or _now()}
+        return {
+            "project_id": owner.id,
+            "key_id": asked.key_id,
+            "model": asked.model,
+            "labels": labels,
+            "since": asked.since,
+            "until": asked.until or _now(),
+        }
 
     async def _tell(self, filters: Json) -> None:
         project_id = filters["project_id"]

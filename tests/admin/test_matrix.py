@@ -85,6 +85,7 @@ OWN: dict[tuple[str, str], Callable[[World], Asked]] = {
     ("DELETE", "/budgets/{budget_id}"): lambda world: Asked({"budget_id": world.budget()}),
     ("GET", "/usage"): lambda _: Asked(query={"project": "ours"}),
     ("GET", "/interactions"): lambda _: Asked(query={"project": "ours"}),
+    ("GET", "/interactions/export"): lambda _: Asked(query={"project": "ours"}),
     ("GET", "/interactions/{interaction_id}"): lambda world: Asked(
         {"interaction_id": world.interaction()}, {"project": "ours"}
     ),
@@ -96,6 +97,7 @@ OWN: dict[tuple[str, str], Callable[[World], Asked]] = {
         body={"project": world.project(), "kind": "project", "reason": "x"}
     ),
     ("DELETE", "/holds/{hold_id}"): lambda world: Asked({"hold_id": world.hold()}),
+    ("GET", "/retention"): lambda _: Asked(query={"project": "ours"}),
     ("GET", "/audit"): lambda _: Asked(query={"project": "gateway"}),
     ("POST", "/audit/verify"): lambda _: Asked(body={"project": "gateway"}),
     ("GET", "/audit/export"): lambda _: Asked(query={"project": "gateway"}),
@@ -113,6 +115,7 @@ NOTHING_NAMED = {
     ("POST", "/tokens"),
     ("GET", "/upstreams"),
 }
+HANDS_OUT_A_KEY = {("POST", "/keys"), ("POST", "/keys/{key_id}/rotate")}
 
 
 def rights() -> dict[tuple[str, str], set[Right]]:
@@ -137,19 +140,21 @@ def test_every_route_asks_for_exactly_one_right_and_is_in_the_matrix():
     for (method, path), [right] in rights().items():
         changes = method != "GET" and path not in {"/keys/identify", "/audit/verify"}
         if changes:
-            assert right in {Right.CHANGE, Right.TOKENS}, path
+            assert right in {Right.CHANGE, Right.KEYS, Right.TOKENS}, path
         if path.startswith("/tokens"):
             assert right == Right.TOKENS
         if path.startswith("/audit"):
             assert right == Right.AUDIT
-        if (method, path) == ("GET", "/interactions/{interaction_id}"):
+        if method == "GET" and path in {"/interactions/{interaction_id}", "/interactions/export"}:
             assert right == Right.CONTENT
+        # Whoever gets a key reads the project's content with it.
+        assert (right == Right.KEYS) == ((method, path) in HANDS_OUT_A_KEY), path
 
 
 def test_what_the_roles_may():
     assert ROLES["owner"] == set(Right)
-    assert not ROLES["operator"] & {Right.CONTENT, Right.TOKENS, Right.AUDIT}
-    assert not ROLES["auditor"] & {Right.CHANGE, Right.TOKENS}
+    assert not ROLES["operator"] & {Right.CONTENT, Right.KEYS, Right.TOKENS, Right.AUDIT}
+    assert not ROLES["auditor"] & {Right.CHANGE, Right.KEYS, Right.TOKENS}
     assert ROLES["viewer"] == {Right.METADATA}
 
 

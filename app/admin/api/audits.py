@@ -7,7 +7,7 @@ from pydantic import Field
 
 from app.admin.api.gate import Auditor, Gateway, Input, Output
 from app.admin.api.pages import Paged, page
-from app.admin.api.streams import JsonLines, streamed
+from app.admin.api.streams import AS_JSON, JsonLines, streamed
 from app.admin.audits import Audits
 from app.admin.chains import Verified
 from app.admin.questions import AuditAsked, OfProject, Text
@@ -61,7 +61,7 @@ def router(gateway: Gateway) -> APIRouter:
         found = await Audits(*parts, actor).verify(given.project)
         return {"ok": all(each.ok for each in found), "chains": found}
 
-    @routes.get("/export", response_class=JsonLines)
+    @routes.get("/export", response_class=JsonLines, responses=AS_JSON)
     async def export(actor: Auditor, asked: Annotated[Exported, Query()]) -> JsonLines:
         return await streamed(Audits(*parts, actor).export(asked.project, asked.after))
 

@@ -45,6 +45,26 @@ class Output(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
 
+class Reason(BaseModel):
+    """Why: a word for programs, a sentence for people."""
+
+    code: str
+    message: str
+
+
+class Refusal(BaseModel):
+    """The answer to what is not done."""
+
+    error: Reason
+
+
+REFUSALS = (
+    ("4XX", "What is wrong with the request."),
+    ("5XX", "It cannot be done now; `retry-after` says when to try again."),
+)
+"""What the document says of answers that are no answers."""
+
+
 class Requires(HTTPBearer):
     """A right that a handler asks for; gives it the actor. Raises PermissionDenied."""
 

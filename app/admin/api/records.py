@@ -9,7 +9,7 @@ from pydantic import Field
 from app import ids
 from app.admin.api.gate import ContentReader, Gateway, Input, Operator, Output, Reader
 from app.admin.api.pages import Paged, PagedOfProject, page
-from app.admin.api.streams import JsonLines, streamed
+from app.admin.api.streams import AS_JSON, JsonLines, streamed
 from app.admin.exports import Exports
 from app.admin.questions import ExportAsked, InteractionsAsked, Text
 from app.admin.records import Covered, Records
@@ -93,7 +93,7 @@ def interactions(gateway: Gateway) -> APIRouter:
         shown = page("interactions", found, asked, lambda last: (last.created_at, last.id))
         return {**shown, "interactions": [_shown(each) for each in shown["interactions"]]}
 
-    @routes.get("/export", response_class=JsonLines)
+    @routes.get("/export", response_class=JsonLines, responses=AS_JSON)
     async def export_interactions(actor: ContentReader, asked: Annotated[ExportPart, Query()]) -> JsonLines:
         return await streamed(Exports(*parts, actor).part(asked, asked.page_size, asked.page_token))
 

@@ -1,8 +1,17 @@
 """Lines of JSON that are sent while they are read."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 from starlette.responses import StreamingResponse
+
+from app.admin.api.gate import REFUSALS
+
+_REFUSED = {"application/json": {"schema": {"$ref": "#/components/schemas/Refusal"}}}
+AS_JSON: dict[int | str, dict[str, Any]] = {
+    status: {"description": why, "content": _REFUSED} for status, why in REFUSALS
+}
+"""What the document says of refusals: they are no lines."""
 
 
 class JsonLines(StreamingResponse):

@@ -5,7 +5,7 @@ from starlette.types import ASGIApp
 
 from app.admin.api import audits, gate, money, records, teams, tokens, upstreams
 from app.admin.api.door import Door
-from app.admin.api.gate import Gateway
+from app.admin.api.gate import REFUSALS, Gateway, Refusal
 from app.auth.addresses import Addresses, Networks
 from app.auth.bearers import Bearers
 from app.telemetry.telling import framework
@@ -28,6 +28,7 @@ def routes(gateway: Gateway) -> FastAPI:
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
         telemetry=framework(),
+        responses={status: {"model": Refusal, "description": why} for status, why in REFUSALS},
     )
     app.router.redirect_slashes = False
     gate.install_errors(app)
