@@ -162,7 +162,7 @@ async def test_two_replicas_share_a_limit_in_redis(redis_url: str | None) -> Non
     if redis_url is None:
         pytest.skip("what is in memory is not shared")
     pair = [Counters(redis_url), Counters(redis_url)]
-    mine = scope(rpm=20)
+    mine = scope("gemini-*", rpm=20)
     calls = (Quota(each, nobody).admit([mine], 1) for each in pair * 20)
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
     assert sum(isinstance(each, ApiError) for each in outcomes) == 20
