@@ -52,8 +52,13 @@ class Retries:
         """The same runs by what was asked, those that were left first in front."""
 
     def left(self, asked: Asked, interaction_id: str, finished: Finished) -> None:
-        """A client has left this stored run before it had the whole answer."""
+        """A client has left this stored run before it had the whole answer.
+
+        Or because its failure was the answer: that one is not handed to whoever asks next.
+        """
         self._forget(interaction_id)
+        if finished.done() and not _is_result(finished):
+            return
         self._left[interaction_id] = asked
         self._unread.setdefault(asked, OrderedDict())[interaction_id] = None
         if len(self._left) > self._most:
@@ -73,12 +78,11 @@ class Retries:
         return interaction_id
 
     def _ended(self, interaction_id: str, finished: Finished) -> None:
-        """Keep a result for a while. A failure or a cancel is none: who asks again wants another try."""
-        result = finished.result()
-        if result is None or result.status in {status.FAILED, status.CANCELLED}:
-            self._forget(interaction_id)
-        else:
+        """Keep a result for a while."""
+        if _is_result(finished):
             finished.get_loop().call_later(self._seconds, self._forget, interaction_id)
+        else:
+            self._forget(interaction_id)
 
     def _forget(self, interaction_id: str) -> None:
         asked = self._left.pop(interaction_id, None)
@@ -88,3 +92,9 @@ class Retries:
         del unread[interaction_id]
         if not unread:
             del self._unread[asked]
+
+
+def _is_result(finished: Finished) -> bool:
+    """Whether there is something to tell. A failure or a cancel is none: who asks again wants another try."""
+    result = finished.result()
+    return result is not None and result.status not in {status.FAILED, status.CANCELLED}

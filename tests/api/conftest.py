@@ -82,10 +82,10 @@ def fronting_process(
             tmp_path_factory.mktemp("fronting"),
             url,
             GATEWAY_UPSTREAMS=upstreams(f"http://127.0.0.1:{remote_port}", UPSTREAM_KEY),
-            GATEWAY_TIMEOUTS__IDLE="1",
+            GATEWAY_TIMEOUTS__IDLE="2",
             GATEWAY_KEY_CACHE_SECONDS="0.2",
             GATEWAY_LIMITS__BODY_BYTES="65536",
-            GATEWAY_LIMITS__BODY_SECONDS="0.6",
+            GATEWAY_LIMITS__BODY_SECONDS="1.5",
             GATEWAY_LIMITS__UPLOAD_BYTES=str(2**20),
             GATEWAY_LOG_LEVEL="debug",
         )

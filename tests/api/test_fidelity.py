@@ -203,7 +203,7 @@ async def test_u12_tool_calls_of_any_number_and_id(client: Client, faulty: Scrip
     results = [{"type": "function_result", "call_id": "other", "name": "f", "result": "x"}]
     second = await client.create(previous_interaction_id=first.id, input=results)
     assert second.status == 200
-    assert faulty.requests[1].json()["input"] == [user_input("Hi"), *calls, *results]
+    assert faulty.requests[1].json()["input"] == [user_input(client.question), *calls, *results]
 
 
 @pytest.mark.parametrize(

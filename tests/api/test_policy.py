@@ -21,13 +21,13 @@ from app.store.database import Database
 from app.store.keys import Key, Keys, Project
 from tests.api.conftest import upstreams
 from tests.conftest import UPSTREAM_KEY
+from tests.support import PATIENCE
 from tests.support.databases import Templates
 from tests.support.gateway import _PEPPER as PEPPER
 from tests.support.gateway import Gateway
 from tests.support.records import Records
 from tests.support.upstream import ScriptedUpstream, answer
 
-PATIENCE = 20
 INTERACTIONS = "/v1beta/interactions"
 DONE = answer({"status": "completed", "steps": []})
 GENERATED = answer({"candidates": []})

@@ -12,6 +12,7 @@ import pytest
 
 from tests.api.conftest import SIMULATOR_KEYS, client, new_key, upstreams
 from tests.conftest import UPSTREAM_KEY, GatewayFactory
+from tests.support import PATIENCE
 from tests.support.databases import Templates
 from tests.support.gateway import Gateway
 from tests.support.raw import Answer, ask, connect, request
@@ -106,7 +107,7 @@ async def test_a_broken_upload_goes_on_where_it_stopped_at_any_replica(
 
 async def received(http: httpx.AsyncClient, path: str, size: int) -> None:
     """Ask until so much of the upload has arrived."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while True:
             asked = await http.post(path, headers=QUERY)
             assert (asked.status_code, asked.headers["x-goog-upload-status"]) == (200, "active")
@@ -280,14 +281,14 @@ async def announced(gateway: Gateway, path: str, size: int, **headers: str) -> A
 
 
 async def test_c7_an_upload_may_take_its_time_but_not_stop(fronting, http, remote) -> None:
-    """limits.body_seconds is 0.6 here: of a body, all of it; of an upload, one pause."""
+    """limits.body_seconds is 1.5 here: of a body, all of it; of an upload, one pause."""
     path = await begun(http, remote)
     remote.rescript(head(x_goog_upload_status="active"))
 
     async def slowly() -> AsyncIterator[bytes]:
         for _ in range(7):
             yield b"x"
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.4)
 
     sized = {**piece(0), "content-length": "7"}
     assert (await http.post(path, headers=sized, content=slowly())).status_code == 200

@@ -83,14 +83,14 @@ async def behind(running_replicas: Replicas) -> AsyncIterator[ScriptedUpstream]:
 @pytest.fixture
 async def here(replicas: Replicas) -> AsyncIterator[Client]:
     """A client of one replica."""
-    async with Client(replicas.one, deadline=50) as made:
+    async with Client(replicas.one) as made:
         yield made
 
 
 @pytest.fixture
-async def there(replicas: Replicas) -> AsyncIterator[Client]:
+async def there(replicas: Replicas, here: Client) -> AsyncIterator[Client]:
     """The same client at the other replica."""
-    async with Client(replicas.other, replicas.one.key, deadline=50) as made:
+    async with Client(replicas.other, replicas.one.key, question=here.question) as made:
         yield made
 
 

@@ -6,15 +6,17 @@ from typing import Any
 import pytest
 
 from tests.conftest import GatewayFactory
+from tests.support import PATIENCE
 from tests.support.client import Client, Heard
 from tests.support.gateway import Gateway
 from tests.support.records import Records
-from tests.support.upstream import HANG, Action, Pause, ScriptedUpstream, answer, head, sse, text_events
+from tests.support.runs import asked_for
+from tests.support.upstream import HANG, Action, Gate, Pause, ScriptedUpstream, answer, head, sse, text_events
 
 SAID = text_events("a", "b", "c")
 STREAM = head("200 OK", "text/event-stream")
 STEPS = [{"type": "model_output", "content": [{"text": "abc", "type": "text"}]}]
-QUICK = {"GATEWAY_RUNS__LEASE": "2", "GATEWAY_RUNS__HEARTBEAT": "0.5", "GATEWAY_RUNS__POLL": "0.3"}
+QUICK = {"GATEWAY_RUNS__LEASE": "3", "GATEWAY_RUNS__HEARTBEAT": "0.5", "GATEWAY_RUNS__POLL": "0.3"}
 
 
 def slowly(pause: float = 0.05) -> list[Action]:
@@ -29,7 +31,7 @@ async def begin(client: Client, **body: Any) -> Heard:
     return begun
 
 
-async def ended(client: Client, found: str, seconds: float = 10) -> dict[str, Any]:
+async def ended(client: Client, found: str, seconds: float = PATIENCE) -> dict[str, Any]:
     """The interaction, once it has ended."""
     async with asyncio.timeout(seconds):
         while (shown := (await client.get(found)).json())["status"] in ("queued", "in_progress"):
@@ -50,13 +52,15 @@ async def two(start: GatewayFactory, upstream: ScriptedUpstream, **more: str) ->
 
 
 async def test_it_is_answered_at_once_and_polled(scripted_gateway: Gateway, upstream: ScriptedUpstream):
-    upstream.script(STREAM, Pause(0.3), *slowly(0))
+    gate = Gate()
+    upstream.script(STREAM, gate, *slowly(0))
     async with Client(scripted_gateway) as client:
         begun = (await begin(client)).json()
         assert begun["status"] == "in_progress"
         assert begun["object"] == "interaction"
         assert not begun.get("steps")
         assert (await client.get(begun["id"])).json()["status"] == "in_progress"
+        gate.open()
         done = await ended(client, begun["id"])
         assert (done["status"], done["steps"][1:]) == ("completed", STEPS)
         assert upstream.requests[0].json()["store"] is False
@@ -110,7 +114,7 @@ async def test_a_silent_run_is_cancelled_by_any_process(
         with Records(one.database_url) as records:
             while not records.count("interaction_events"):
                 await asyncio.sleep(0.02)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PATIENCE):
             cancelled = await cancel(here if where == "here" else there, begun)
             await upstream.requests[0].left.wait()
         assert (cancelled.status, cancelled.json()["status"]) == (200, "cancelled")
@@ -140,10 +144,13 @@ async def test_what_finds_no_place_waits_in_the_queue_for_any_process(
     start_gateway: GatewayFactory, upstream: ScriptedUpstream
 ):
     one, _ = await two(start_gateway, upstream, GATEWAY_RUNS__BACKGROUND="2")
-    upstream.script(STREAM, Pause(0.3), *slowly(0))
+    gate = Gate()
+    upstream.script(STREAM, gate, *slowly(0))
     async with Client(one) as client:
         begun = [(await begin(client, input=str(number))).json() for number in range(9)]
         assert "queued" in {each["status"] for each in begun}
+        await asked_for(upstream, 4)
+        gate.open()
         followed = await client.replay(begun[-1]["id"])
         assert followed.done
         assert {(await ended(client, each["id"]))["status"] for each in begun} == {"completed"}

@@ -3,21 +3,22 @@
 import asyncio
 import contextlib
 import signal
-import time
 from typing import Any
 
 import httpx
 import pytest
 
 from tests.conftest import GatewayFactory
+from tests.support import PATIENCE
 from tests.support.client import DONE, Client, Heard, events
 from tests.support.gateway import Gateway
 from tests.support.records import Records
+from tests.support.runs import until
 from tests.support.upstream import HANG, Action, Pause, ScriptedUpstream, answer, head, sse, text_events
 
 SAID = text_events("a", "b", "c")
 STREAM = head("200 OK", "text/event-stream")
-LEASE, BEAT = 1.0, 0.3
+LEASE, BEAT = 3.0, 0.5
 QUICK = {"GATEWAY_RUNS__LEASE": str(LEASE), "GATEWAY_RUNS__HEARTBEAT": str(BEAT)}
 ABANDONED = {"code": "aborted", "message": "The gateway that ran this interaction stopped in the middle."}
 
@@ -26,7 +27,7 @@ LOST = {"code": "cancelled", "message": "The interaction was deleted, or taken o
 
 async def until_failed(client: Client, found: str) -> dict[str, Any]:
     """The interaction, once it has been given up."""
-    async with asyncio.timeout(2 * (LEASE + BEAT) + 2):
+    async with asyncio.timeout(PATIENCE):
         while (kept := (await client.get(found)).json())["status"] == "in_progress":
             await asyncio.sleep(0.05)
     assert kept["status"] == "failed"
@@ -54,7 +55,8 @@ async def test_p1_killed_run_is_ended_after_the_restart(
         async with interrupted(client, 5) as stream:
             while len(upstream.requests) < 3:
                 await asyncio.sleep(0.01)
-            await asyncio.sleep(0.2)  # the rows of those that have heard nothing
+            with Records(gateway.database_url) as records:
+                await until(lambda: records.count("interactions") == 3)
             gateway.kill()
         await asyncio.gather(unary, unstored, return_exceptions=True)
     found, told = events(stream.raw)[0]["interaction"]["id"], stream.raw
@@ -107,10 +109,8 @@ async def test_p1_killed_run_is_ended_by_another_process(
             follower = asyncio.ensure_future(there.replay(found))
             await asyncio.sleep(2 * BEAT)
             assert (await there.get(found)).json()["status"] == "in_progress"
-            killed = time.monotonic()
             one.kill()
         followed = await follower
-        assert time.monotonic() - killed < 2 * (LEASE + BEAT) + 2
         assert followed.body.startswith(stream.raw)
         assert followed.error == ABANDONED
         assert (await there.replay(found)).body == followed.body
@@ -124,7 +124,7 @@ async def test_p1_silent_run_keeps_its_lease(
     one, two = await asyncio.gather(
         *(asyncio.to_thread(start_gateway, upstream.url, **QUICK) for _ in range(2))
     )
-    upstream.script(STREAM + sse(*SAID[:5]), *([Pause(0.5)] * 5), sse(*SAID[5:]))
+    upstream.script(STREAM + sse(*SAID[:5]), Pause(LEASE + 1), sse(*SAID[5:]))
     async with Client(one) as client:
         heard = await client.create(stream=True)
         assert heard.done
@@ -140,7 +140,7 @@ async def test_p4_process_that_slept_through_its_lease(
         *(asyncio.to_thread(start_gateway, upstream.url, **QUICK) for _ in range(2))
     )
     again: list[Action] = [Pause(0.2), sse(SAID[4])]
-    upstream.script(STREAM + sse(*SAID[:5]), *(again * 60))
+    upstream.script(STREAM + sse(*SAID[:5]), *(again * 600))
     async with Client(one) as here, Client(two, one.key) as there, here.open() as stream:
         found = (await stream.until(5))[0]["interaction"]["id"]
         one.signal(signal.SIGSTOP)
@@ -153,8 +153,7 @@ async def test_p4_process_that_slept_through_its_lease(
         for client in (here, there):
             assert (await client.replay(found)).body == whole.body
             assert (await client.get(found)).json() == kept
-        async with asyncio.timeout(2):
-            await upstream.requests[0].left.wait()
+        await upstream.requests[0].abandoned()
     one.must_be_in_order()
 
 
@@ -163,17 +162,16 @@ async def test_p6_delete_of_a_running_interaction(
 ) -> None:
     secret = "a very private matter"
     again: list[Action] = [Pause(0.2), b": still here\n\n"]
-    faulty.script(STREAM + sse(*SAID[:5]), *(again * 20))
+    faulty.script(STREAM + sse(*SAID[:5]), *(again * 600))
     async with client.open(input=secret) as stream:
         told = await stream.until(5)
         found = told[0]["interaction"]["id"]
-        follower = asyncio.ensure_future(client.replay(found))
-        await asyncio.sleep(0.05)
-        assert (await client.delete(found)).status == 200
-        async with asyncio.timeout(1):
-            await faulty.requests[0].left.wait()
-        rest = events(await stream.rest())[5:]
-    for last in (rest, (await follower).events[5:]):
+        async with client.follow(found) as follower:
+            assert await follower.until(5) == told
+            assert (await client.delete(found)).status == 200
+            await faulty.requests[0].abandoned()
+            ends = [events(await each.rest())[5:] for each in (stream, follower)]
+    for last in ends:
         assert [event["event_type"] for event in last] == ["error"]
         assert last[0]["error"] == LOST
     assert (await client.get(found)).status == 404
@@ -206,30 +204,30 @@ async def test_p6_delete_in_another_process(
     async with Client(one) as here, Client(two, one.key) as there, here.open() as stream:
         found = (await stream.until(5))[0]["interaction"]["id"]
         assert (await there.delete(found)).status == 200
-        async with asyncio.timeout(2 * BEAT + 1):
-            await upstream.requests[0].left.wait()
+        await upstream.requests[0].abandoned()
         last = events(await stream.rest())[-1]
         assert last["error"] == LOST
         assert (await here.get(found)).status == 404
     one.must_be_in_order()
 
 
-DRAIN = 1
+@pytest.fixture
+async def draining(start_gateway: GatewayFactory, upstream: ScriptedUpstream) -> Gateway:
+    return await asyncio.to_thread(start_gateway, upstream.url, GATEWAY_RUNS__DRAIN="1")
 
 
 @pytest.fixture
-async def draining(start_gateway: GatewayFactory, upstream: ScriptedUpstream) -> Gateway:
-    return await asyncio.to_thread(start_gateway, upstream.url, GATEWAY_RUNS__DRAIN=str(DRAIN))
+async def patient(start_gateway: GatewayFactory, upstream: ScriptedUpstream) -> Gateway:
+    """A gateway that would wait for its runs for longer than any test waits for it."""
+    return await asyncio.to_thread(start_gateway, upstream.url, GATEWAY_RUNS__DRAIN="600")
 
 
-async def stopped(gateway: Gateway, *heard: "asyncio.Future[Any]") -> float:
-    """SIGTERM, and what everybody hears; how long it took."""
-    began = time.monotonic()
+async def stopped(gateway: Gateway, *heard: "asyncio.Future[Any]") -> None:
+    """SIGTERM, and what everybody hears."""
     code, *_ = await asyncio.gather(asyncio.to_thread(gateway.stop), *heard)
     assert code in (0, -15)
     assert "Traceback" not in gateway.log()
     assert "nobody foresaw" not in gateway.log()
-    return time.monotonic() - began
 
 
 async def test_p3_sigterm_ends_open_streams_in_order(draining: Gateway, upstream: ScriptedUpstream) -> None:
@@ -240,7 +238,7 @@ async def test_p3_sigterm_ends_open_streams_in_order(draining: Gateway, upstream
         unstored = asyncio.ensure_future(client.create(stream=True, store=False))
         while len(upstream.requests) < 3:
             await asyncio.sleep(0.01)
-        assert await stopped(draining, asyncio.ensure_future(stream.rest())) < 2 * 2 * DRAIN + 1
+        await stopped(draining, asyncio.ensure_future(stream.rest()))
         last = events(stream.raw)[-1]
         assert last["event_type"] == "error"
         assert last["error"]["code"] == "service_unavailable"
@@ -252,8 +250,7 @@ async def test_p3_sigterm_ends_open_streams_in_order(draining: Gateway, upstream
             else:
                 assert isinstance(heard, httpx.TransportError)
     for request in upstream.requests:
-        async with asyncio.timeout(1):
-            await request.left.wait()
+        await request.abandoned()
     with Records(draining.database_url) as records:
         ends = records.rows("SELECT status FROM interactions ORDER BY store, status")
     assert ends == [("cancelled",), ("failed",), ("failed",)]
@@ -265,22 +262,22 @@ async def test_p3_sigterm_ends_open_streams_in_order(draining: Gateway, upstream
         assert kept.error["code"] == "service_unavailable"
 
 
-async def test_p3_sigterm_lets_runs_finish(draining: Gateway, upstream: ScriptedUpstream) -> None:
-    upstream.script(STREAM + sse(*SAID[:5]), Pause(0.4), sse(*SAID[5:]))
-    async with Client(draining) as client:
+async def test_p3_sigterm_lets_runs_finish(patient: Gateway, upstream: ScriptedUpstream) -> None:
+    upstream.script(STREAM + sse(*SAID[:5]), Pause(1), sse(*SAID[5:]))
+    async with Client(patient) as client:
         async with client.open() as gone:
             left = (await gone.until(5))[0]["interaction"]["id"]
         async with client.open() as stream:
             await stream.until(5)
-            assert await stopped(draining, asyncio.ensure_future(stream.rest())) < 2 * 2 * DRAIN + 1
+            await stopped(patient, asyncio.ensure_future(stream.rest()))
             assert stream.raw.endswith(DONE)
-    await asyncio.to_thread(draining.start)
-    async with Client(draining) as client:
+    await asyncio.to_thread(patient.start)
+    async with Client(patient) as client:
         assert (await client.get(left)).json()["status"] == "completed"
 
 
-async def test_p3_idle_process_stops_at_once(draining: Gateway, upstream: ScriptedUpstream) -> None:
+async def test_p3_idle_process_stops_at_once(patient: Gateway, upstream: ScriptedUpstream) -> None:
     upstream.script(answer({"status": "completed", "steps": []}))
-    async with Client(draining) as client:
+    async with Client(patient) as client:
         assert (await client.create()).status == 200
-        assert await stopped(draining) < 2 * DRAIN
+        await stopped(patient)

@@ -8,10 +8,11 @@ import pytest
 
 from tests.conftest import GatewayFactory
 from tests.runs.conftest import Replicas
+from tests.support import PATIENCE
 from tests.support.client import Client, Heard
 from tests.support.records import Records
-from tests.support.runs import QUICK, SAID, STEP, STREAM, asked_for, ended, kinds, post, slowly
-from tests.support.upstream import HANG, Pause, ScriptedUpstream, answer, sse
+from tests.support.runs import QUICK, SAID, STEP, STREAM, asked_for, ended, kinds, post, slowly, until
+from tests.support.upstream import HANG, Gate, ScriptedUpstream, answer, sse
 
 PLAIN = answer({"status": "completed", "steps": [STEP]})
 ways = pytest.mark.parametrize(
@@ -31,9 +32,11 @@ def must_be_running(heard: Heard) -> None:
     assert int(heard.headers["retry-after"]) >= 1
 
 
-def script(upstream: ScriptedUpstream, way: dict[str, Any], pause: float = 0.0) -> None:
-    """An answer of the kind that this way of asking gets."""
-    upstream.script(Pause(pause), *(slowly(0) if way else [PLAIN]))
+def script(upstream: ScriptedUpstream, way: dict[str, Any]) -> Gate:
+    """An answer of the kind that this way of asking gets, and what it waits for."""
+    gate = Gate()
+    upstream.script(gate, *(slowly(0) if way else [PLAIN]))
+    return gate
 
 
 @ways
@@ -45,9 +48,12 @@ async def test_c11_copies_at_once_are_one_run_at_any_replica(
     key: dict[str, str],
     way: dict[str, Any],
 ) -> None:
-    script(behind, way, pause=1)
-    before = replicas.count()
-    copies = await asyncio.gather(*(post(client, key, **way) for client in (here, there) * 3))
+    gate, before = script(behind, way), replicas.count()
+    copying = [asyncio.ensure_future(post(client, key, **way)) for client in (here, there) * 3]
+    if "background" not in way:  # there, all copies are told the same, early or late
+        await until(lambda: sum(each.done() for each in copying) == 5)
+    gate.open()
+    copies = await asyncio.gather(*copying)
     told = [heard for heard in copies if heard.status == 200]
     for heard in copies:
         if heard.status != 200:
@@ -63,7 +69,7 @@ async def test_c11_copies_at_once_are_one_run_at_any_replica(
 async def test_c11_a_later_copy_gets_the_stored_answer(
     here: Client, there: Client, behind: ScriptedUpstream, key: dict[str, str], way: dict[str, Any]
 ) -> None:
-    script(behind, way)
+    script(behind, way).open()
     first = await post(here, key, **way)
     stored = await ended(here, first.id)
     for client in (here, there):
@@ -104,7 +110,7 @@ async def test_c11_another_body_is_refused_and_another_project_is_another_matter
     here: Client, behind: ScriptedUpstream, replicas: Replicas, key: dict[str, str]
 ) -> None:
     behind.script(PLAIN)
-    async with Client(replicas.other, replicas.stranger) as other:
+    async with Client(replicas.other, replicas.stranger, question=here.question) as other:
         first = await post(here, key)
         for body in ({"input": "Bye"}, {"store": False}, {"stream": True}):
             refused = await post(here, key, **body)
@@ -121,13 +127,13 @@ async def test_c11_another_body_is_refused_and_another_project_is_another_matter
 async def test_c11_what_was_not_stored_is_not_done_again(
     here: Client, there: Client, behind: ScriptedUpstream, key: dict[str, str]
 ) -> None:
-    script(behind, {}, pause=0.5)
+    gate = script(behind, {})
     first = asyncio.ensure_future(post(here, key, store=False))
-    while not behind.requests:
-        await asyncio.sleep(0.01)
+    await asked_for(behind)
     must_be_running(await post(there, key, store=False))
+    gate.open()
     assert (await first).status == 200
-    async with asyncio.timeout(10):  # its answer is told before its record has its end
+    async with asyncio.timeout(PATIENCE):  # its answer is told before its record has its end
         while (await post(here, key, store=False)).status == 409:
             await asyncio.sleep(0.05)
     for client in (here, there):
@@ -154,7 +160,7 @@ async def test_p2_killed_before_the_answer_the_key_finds_the_run(
         *(asyncio.to_thread(start_gateway, upstream.url, **QUICK) for _ in range(2))
     )
     upstream.script(HANG)
-    async with Client(one) as here, Client(other, one.key) as there:
+    async with Client(one) as here, Client(other, one.key, question=here.question) as there:
         calls = [asyncio.ensure_future(post(here, key)), asyncio.ensure_future(post(here, input="no key"))]
         with Records(one.database_url) as records:
             await asked_for(upstream, 2)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import GatewayFactory, scripted
+from tests.support import PATIENCE
 from tests.support.client import Client, events
 from tests.support.databases import Templates
 from tests.support.gateway import Gateway
@@ -27,7 +28,7 @@ from tests.support.runs import (
     until,
     written,
 )
-from tests.support.upstream import Action, Pause, ScriptedUpstream, sse
+from tests.support.upstream import Action, Gate, Pause, ScriptedUpstream, sse
 
 AWAY = 2
 AGAIN: list[Action] = [Pause(0.1), sse(SAID[4])] * 300
@@ -68,7 +69,7 @@ async def away(line: Proxy) -> None:
 
 
 async def serving(client: Client) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while (await client.http.get("/readyz")).status_code != 200:
             await asyncio.sleep(0.05)
 
@@ -78,7 +79,7 @@ async def test_p7_a_run_nobody_reads_begins_anew_when_the_database_is_back(
 ) -> None:
     upstream.script(STREAM + sse(*SAID[:4]), *AGAIN)
     upstream.script(STREAM + sse(*SAID))
-    async with Client(cuttable, deadline=30) as client:
+    async with Client(cuttable) as client:
         found = await begin(client)
         await until(lambda: upstream.requests and upstream.requests[0].sent)
         await asyncio.sleep(0.2)
@@ -88,15 +89,14 @@ async def test_p7_a_run_nobody_reads_begins_anew_when_the_database_is_back(
         assert (done["status"], done["steps"][1:]) == ("completed", [STEP])
         must_be_whole(await client.replay(found))
     assert len(upstream.requests) == 2
-    async with asyncio.timeout(5):
-        await upstream.requests[0].left.wait()
+    await upstream.requests[0].abandoned()
 
 
 async def test_p7_a_run_that_is_followed_fails_with_what_was_told(
     line: Proxy, cuttable: Gateway, upstream: ScriptedUpstream
 ) -> None:
     upstream.script(STREAM + sse(*SAID[:4]), *AGAIN)
-    async with Client(cuttable, deadline=30) as client:
+    async with Client(cuttable) as client:
         async with client.open(background=True) as stream:
             found = (await stream.until(4))[0]["interaction"]["id"]
             await away(line)
@@ -138,13 +138,13 @@ async def test_p8_a_background_run_waits_for_a_locked_database(
     """For longer than the lease: nobody else can take it up meanwhile, and it renews it afterwards."""
     gateway = await asyncio.to_thread(start_gateway, upstream.url, **QUICK)
     upstream.script(STREAM + sse(*SAID[:4]), Pause(0.5), sse(*SAID[4:]))
-    async with Client(gateway, deadline=30) as client:
+    async with Client(gateway) as client:
         found = await begin(client)
         await written(gateway)
         holder = sqlite3.connect(gateway.database_url.removeprefix("sqlite:///"), isolation_level=None)
         holder.execute("BEGIN IMMEDIATE")
         assert (await client.get(found)).json()["status"] == "in_progress"
-        await asyncio.sleep(2.5)
+        await asyncio.sleep(3.5)
         holder.execute("ROLLBACK")
         holder.close()
         done = await ended(client, found)
@@ -162,18 +162,18 @@ async def test_p9_a_background_run_that_met_a_full_disk_has_one_end(
     assert gateway.process is not None
     pid, path = gateway.process.pid, Path(gateway.database_url.removeprefix("sqlite:///"))
     big = {**SAID[3], "delta": {"type": "text", "text": "x" * 500_000}}
-    upstream.script(STREAM + sse(*SAID[:4]), Pause(0.5), sse(big), *AGAIN)
+    gate = Gate()
+    upstream.script(STREAM + sse(*SAID[:4]), gate, sse(big), *AGAIN)
     upstream.script(STREAM + sse(*SAID))
-    async with Client(gateway, deadline=30) as client:
+    async with Client(gateway) as client:
         found = await begin(client)
         await written(gateway)
-        log = path.with_name(path.name + "-wal")
-        full = max(path.stat().st_size, log.stat().st_size) + 4096
+        full = path.with_name(path.name + "-wal").stat().st_size  # where all that is written goes
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (full, resource.RLIM_INFINITY))
         refused = await client.create(background=True, input="y" * 500_000)
         assert (refused.status, refused.json()["error"]["code"]) == (503, "service_unavailable")
-        async with asyncio.timeout(10):
-            await upstream.requests[0].left.wait()  # it could not go on
+        gate.open()
+        await upstream.requests[0].abandoned()  # it could not go on
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         done = await ended(client, found)
         if done["status"] == "completed":  # begun anew, as nobody had read of it

@@ -14,6 +14,7 @@ import pytest
 from app.store import migrations
 from tests.conftest import GatewayFactory
 from tests.runs.conftest import Replicas
+from tests.support import PATIENCE
 from tests.support.aged import PROJECT, Aged, aged
 from tests.support.client import Client, Heard, events
 from tests.support.gateway import clean_environment
@@ -28,9 +29,10 @@ from tests.support.runs import (
     ended,
     kinds,
     must_be_whole,
+    until,
     written,
 )
-from tests.support.upstream import HANG, Pause, ScriptedUpstream, answer, sse
+from tests.support.upstream import HANG, Gate, Pause, ScriptedUpstream, answer, sse
 
 _CLAIM = """
 import asyncio, pathlib, sys, time
@@ -89,13 +91,13 @@ async def test_p5_however_many_claim_at_once_each_run_is_claimed_once(
     await (await Aged(database).begin()).add(*rows, *seized)
     gate, signs = tmp_path / "gate", [tmp_path / f"ready-{n}" for n in range(4)]
     processes = [claimer(database_url, f"own_{n}", str(sign), str(gate)) for n, sign in enumerate(signs)]
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 2 * PATIENCE
     while not all(sign.exists() for sign in signs) and time.monotonic() < deadline:
         await asyncio.sleep(0.01)
     gate.touch()
     claimed: list[str] = []
     for process in processes:
-        out, complaints = await asyncio.to_thread(process.communicate, timeout=50)
+        out, complaints = await asyncio.to_thread(process.communicate, timeout=3 * PATIENCE)
         assert (process.returncode, complaints) == (0, "")
         claimed += out.split()
     assert len(claimed) == len(set(claimed)), "the same attempt of a run was given to two"
@@ -170,14 +172,16 @@ async def test_u14_what_completes_after_our_cancel_stays_cancelled(
     one, other = await asyncio.gather(
         *(asyncio.to_thread(start_gateway, upstream.url, **settings) for _ in range(2))
     )
-    upstream.script(STREAM + sse(*SAID[:4]), Pause(1), sse(*SAID[4:]))
+    gate, whole_answer = Gate(), len(STREAM + sse(*SAID))
+    upstream.script(STREAM + sse(*SAID[:4]), gate, sse(*SAID[4:]))
     async with Client(one) as here, Client(other, one.key) as there:
         async with here.open(background=True) as stream:
             found = (await stream.until(4))[0]["interaction"]["id"]
             one.signal(signal.SIGSTOP)
             assert (await cancel(there, found)).json()["status"] == "cancelled"
             whole, kept = await there.replay(found), (await there.get(found)).json()
-            await asyncio.sleep(1.2)  # until the upstream has said everything
+            gate.open()
+            await until(lambda: upstream.requests[0].sent == whole_answer)
             one.signal(signal.SIGCONT)
             told = events(await stream.rest())
         assert told == whole.events

@@ -1,6 +1,7 @@
 """POSTs that SDKs send again by themselves, without any key, when they have waited for too long."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from tests.runs.conftest import Replicas
 from tests.support.client import Client, Heard
 from tests.support.records import Records
 from tests.support.runs import PATH, SAID, STEP, STREAM, ended, post, slowly, until
-from tests.support.upstream import Pause, ScriptedUpstream, answer, sse
+from tests.support.upstream import HANG, Gate, ScriptedUpstream, answer, sse
 
 PLAIN = answer({"status": "completed", "steps": [STEP]})
 both = pytest.mark.parametrize("streamed", [False, True], ids=["unary", "stream"])
@@ -25,24 +26,34 @@ async def leave(replicas: Replicas, client: Client, upstream: ScriptedUpstream, 
         [(found,)] = records.rows(newest)
     call.cancel()
     await asyncio.gather(call, return_exceptions=True)
-    await asyncio.sleep(0.2)  # the connection's end has to get there
+    await noticed(replicas, str(found))
     return str(found)
+
+
+async def noticed(replicas: Replicas, found: str, times: int = 1) -> None:
+    """Wait until the gateway has seen clients of this run leave so often: before that nobody has left."""
+    left = f"target = '{found}' AND action = 'interaction.create' AND outcome = 'cancelled'"
+    with Records(replicas.one.database_url) as records:
+        await until(lambda: records.count("audit_log", left) == times)
 
 
 @both
 async def test_a_client_that_gave_up_gets_its_run_and_the_upstream_is_asked_once(
     replicas: Replicas, here: Client, behind: ScriptedUpstream, streamed: bool
 ) -> None:
-    behind.script(Pause(1.5), *(slowly(0) if streamed else [PLAIN]))
+    gate = Gate()
+    behind.script(gate, *(slowly(0) if streamed else [PLAIN]))
     asked: dict[str, Any] = {"stream": streamed, "input": f"given up, {streamed}"}
     left = await leave(replicas, here, behind, **asked)
     again = asyncio.ensure_future(here.create(**asked))  # some give up more than once
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(0.5)
     assert not again.done()
     again.cancel()
     await asyncio.gather(again, return_exceptions=True)
-    await asyncio.sleep(0.2)
-    heard = await here.create(**asked)
+    await noticed(replicas, left, times=2)
+    third = asyncio.ensure_future(here.create(**asked))
+    gate.open()
+    heard = await third
     assert (heard.status, heard.id) == (200, left)
     assert (await here.get(heard.id)).json()["steps"][1:] == [STEP]
     if streamed:
@@ -59,21 +70,26 @@ async def test_a_client_that_gave_up_gets_its_run_and_the_upstream_is_asked_once
 async def test_what_ended_unread_is_told_to_who_asks_again(
     replicas: Replicas, here: Client, behind: ScriptedUpstream, streamed: bool
 ) -> None:
-    behind.script(Pause(0.7), *(slowly(0) if streamed else [PLAIN]))
+    gate = Gate()
+    behind.script(gate, *(slowly(0) if streamed else [PLAIN]))
     left = await leave(replicas, here, behind, stream=streamed, input="unread")
+    gate.open()
     await ended(here, left)
     assert (await here.create(stream=streamed, input="unread")).id == left
     assert len(behind.requests) == 1
 
 
 async def test_a_stream_that_was_left_in_the_middle_is_told_from_the_start(
-    here: Client, behind: ScriptedUpstream
+    replicas: Replicas, here: Client, behind: ScriptedUpstream
 ) -> None:
-    behind.script(STREAM + sse(*SAID[:5]), Pause(1.5), sse(*SAID[5:]))
+    gate = Gate()
+    behind.script(STREAM + sse(*SAID[:5]), gate, sse(*SAID[5:]))
     async with here.open(input="left") as stream:
         told = await stream.until(5)
-    await asyncio.sleep(0.2)
-    heard = await here.create(stream=True, input="left")
+    await noticed(replicas, told[0]["interaction"]["id"])
+    again = asyncio.ensure_future(here.create(stream=True, input="left"))
+    gate.open()
+    heard = await again
     assert heard.events[:5] == told
     assert heard.done
     assert len(behind.requests) == 1
@@ -82,11 +98,12 @@ async def test_a_stream_that_was_left_in_the_middle_is_told_from_the_start(
 async def test_who_is_not_the_same_or_asks_otherwise_gets_a_run_of_its_own(
     replicas: Replicas, here: Client, there: Client, behind: ScriptedUpstream
 ) -> None:
-    behind.script(Pause(3), PLAIN)
+    gate = Gate()
+    behind.script(gate, PLAIN)
     behind.script(PLAIN)
     async with (
-        Client(replicas.one, replicas.colleague) as same_project,
-        Client(replicas.one, replicas.stranger) as other_project,
+        Client(replicas.one, replicas.colleague, question=here.question) as same_project,
+        Client(replicas.one, replicas.stranger, question=here.question) as other_project,
     ):
         left = await leave(replicas, here, behind)
         others: list[Heard] = [
@@ -95,11 +112,12 @@ async def test_who_is_not_the_same_or_asks_otherwise_gets_a_run_of_its_own(
             await there.create(),  # known in one process only
             await here.create(input="Bye"),
             await post(here, {"api-revision": "2026-01-01"}),
-            await here._hear("POST", PATH, content=b'{"model": "test-model", "input":"Hi"}'),
+            await here._hear("POST", PATH, content=json.dumps(here.asked(), indent=1)),
         ]
         assert {heard.status for heard in others} == {200}
         assert left not in {heard.id for heard in others}
         assert len({heard.id for heard in others}) == 6
+        gate.open()
         assert (await here.create()).id == left
     assert len(behind.requests) == 7
 
@@ -107,7 +125,7 @@ async def test_who_is_not_the_same_or_asks_otherwise_gets_a_run_of_its_own(
 async def test_what_is_not_stored_is_asked_again(
     replicas: Replicas, here: Client, behind: ScriptedUpstream
 ) -> None:
-    behind.script(Pause(1), PLAIN)
+    behind.script(HANG)
     behind.script(PLAIN)
     await leave(replicas, here, behind, store=False)
     assert (await here.create(store=False)).status == 200

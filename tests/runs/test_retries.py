@@ -6,9 +6,9 @@ import pytest
 
 from app.core.model import Interaction
 from app.runs.retries import Asked, Finished, Retries
+from tests.support import PATIENCE
 
 ASKED = Asked("prj", "key", "steps", b"digest")
-PATIENCE = 30
 
 
 def going() -> Finished:
@@ -99,6 +99,16 @@ async def test_what_ended_without_a_result_is_tried_anew(status: str | None) -> 
     retries.left(ASKED, "v1_run", finished)
     finished.set_result(result(status) if status else None)
     await asyncio.sleep(0)
+    assert retries.again(ASKED) is None
+    assert (dict(retries._left), retries._unread) == ({}, {})
+
+
+@pytest.mark.parametrize("status", [None, "failed", "cancelled"])
+async def test_what_has_failed_already_is_never_handed_on(status: str | None) -> None:
+    """Not even in the moment before anybody is told of its end."""
+    retries, finished = Retries(), going()
+    finished.set_result(result(status) if status else None)
+    retries.left(ASKED, "v1_run", finished)
     assert retries.again(ASKED) is None
     assert (dict(retries._left), retries._unread) == ({}, {})
 

@@ -11,8 +11,8 @@ import pytest
 
 from app.runs.wakeups import Hints, Wakeups
 from app.store import notices
+from tests.support import PATIENCE
 
-PATIENCE = 30
 RUN, OTHER = "v1_run_1", "v1_run_2"
 ON_POSTGRESQL = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -51,7 +51,7 @@ async def test_a_queued_run_wakes_this_process_at_once(process: Process) -> None
     wakeups.queued()
     began = time.monotonic()
     assert await waiting == Hints(queued=True)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < PATIENCE / 2
 
 
 async def test_hints_gather_while_nobody_waits_and_are_told_once(process: Process) -> None:
@@ -83,10 +83,12 @@ async def test_a_follower_that_leaves_leaves_the_others_their_ears(process: Proc
     assert wakeups._followed == {}
 
 
-async def test_what_nobody_wants_to_know_costs_less_than_a_microsecond(process: Process) -> None:
+async def test_what_nobody_wants_to_know_costs_next_to_nothing(process: Process) -> None:
+    """No more than some calls of nothing, of which each costs a machine some hundredths of a microsecond."""
     wakeups = await process()
-    best = min(timeit.repeat(lambda: wakeups.progressed(RUN), number=10_000, repeat=20)) / 10_000
-    assert best < 1e-6
+    told = min(timeit.repeat(lambda: wakeups.progressed(RUN), number=10_000, repeat=50))
+    nothing = min(timeit.repeat(lambda: None, number=10_000, repeat=50))
+    assert told < 15 * nothing
 
 
 @ON_SQLITE

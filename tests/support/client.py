@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import json
+import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
@@ -83,10 +84,17 @@ class Served(Protocol):
 
 
 class Client:
-    """Asks one gateway; nothing takes longer than `deadline` seconds."""
+    """Asks one gateway; nothing takes longer than `deadline` seconds.
 
-    def __init__(self, gateway: "Served", key: str | None = None, deadline: float = 15) -> None:
+    Its question is its own, unless one is given: the same one, soon after another test's client has
+    left, would be given that one's answer.
+    """
+
+    def __init__(
+        self, gateway: "Served", key: str | None = None, deadline: float = 60, question: str | None = None
+    ) -> None:
         self._deadline = deadline
+        self.question = question or f"Hi, {secrets.token_hex(4)}"
         self.http = httpx.AsyncClient(
             base_url=gateway.url,
             headers={"x-goog-api-key": key or gateway.key},
@@ -103,7 +111,11 @@ class Client:
 
     async def create(self, **body: Any) -> Heard:
         """POST an interaction; a stream is read to its end."""
-        return await self._hear("POST", _PATH, json={"model": "test-model", "input": "Hi", **body})
+        return await self._hear("POST", _PATH, json=self.asked(**body))
+
+    def asked(self, **body: Any) -> dict[str, Any]:
+        """The body of a POST; what is not said is as usual."""
+        return {"model": "test-model", "input": self.question, **body}
 
     async def get(self, interaction_id: str, **query: str) -> Heard:
         """GET an interaction."""
@@ -121,8 +133,15 @@ class Client:
     @contextlib.asynccontextmanager
     async def open(self, **body: Any) -> AsyncIterator["Reader"]:
         """POST a streaming interaction and read as much of it as the test likes."""
-        asked = {"model": "test-model", "input": "Hi", "stream": True, **body}
+        asked = self.asked(**{"stream": True, **body})
         async with asyncio.timeout(self._deadline), self.http.stream("POST", _PATH, json=asked) as response:
+            yield Reader(response)
+
+    @contextlib.asynccontextmanager
+    async def follow(self, interaction_id: str) -> AsyncIterator["Reader"]:
+        """GET an interaction's events and read as much of them as the test likes."""
+        path, query = f"{_PATH}/{interaction_id}", {"stream": "true"}
+        async with asyncio.timeout(self._deadline), self.http.stream("GET", path, params=query) as response:
             yield Reader(response)
 
     async def _hear(self, method: str, path: str, **more: Any) -> Heard:

@@ -1,9 +1,9 @@
 """What every failed interaction must look like, whatever failed it."""
 
-import secrets
 import time
 from typing import Any
 
+from tests.support import PATIENCE
 from tests.support.client import Client, Heard, without_comments
 from tests.support.gateway import Gateway
 from tests.support.records import Records
@@ -15,8 +15,7 @@ STREAM = head("200 OK", "text/event-stream")
 async def ask(client: Client, upstream: ScriptedUpstream, *script: Action, **body: Any) -> Heard:
     """What a client hears when the upstream does this."""
     upstream.script(*script)
-    # A question of its own: the same one, soon after a client has left, would be given that one's answer.
-    return await client.create(**{"input": f"Hi, {secrets.token_hex(4)}", **body})
+    return await client.create(**body)
 
 
 def must_be_refused(heard: Heard, status: int, code: str) -> str:
@@ -50,7 +49,7 @@ async def must_have_failed(client: Client, heard: Heard, *, stored: bool = True)
 def must_be_recorded(gateway: Gateway, *, code: str, stored: bool = True, output: bytes = b"[]") -> None:
     """The newest interaction has ended as failed; content and reason are kept only where it is stored."""
     newest = "SELECT status, input, output, error FROM interactions ORDER BY created_at DESC, id DESC LIMIT 1"
-    deadline = time.monotonic() + 2  # the end of what is not stored is told before it is committed
+    deadline = time.monotonic() + PATIENCE  # the end of what is not stored is told before it is committed
     with Records(gateway.database_url) as records:
         while (row := records.rows(newest)[0])[0] == "in_progress" and time.monotonic() < deadline:
             time.sleep(0.01)

@@ -9,11 +9,14 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import httpx
+
+from tests.support import PATIENCE, forked
 
 COMMAND = str(Path(sys.executable).with_name("gateway"))
 _PEPPER = "a pepper for the tests, long enough 0123456789"
@@ -41,27 +44,26 @@ class Gateway:
             "GATEWAY_PEPPER": _PEPPER,
         }
         self.environment = clean_environment(**usual | settings)
-        self.process: subprocess.Popen[str] | None = None
+        self.process: subprocess.Popen[bytes] | forked.Forked | None = None
         self._looked_through = 0
         self.start()
 
     def start(self, *arguments: str) -> None:
         """Start the process and wait until it serves."""
-        with self._log.open("a") as log:
-            self.process = subprocess.Popen(
-                [COMMAND, "serve", "--port", str(self.port), *arguments],
-                env=self.environment,
-                stdout=log,
-                stderr=log,
-                text=True,
-                cwd=self.folder,
-            )
-        deadline = time.monotonic() + 50
+        command = ["serve", "--port", str(self.port), *arguments]
+        with self._log.open("ab") as log:
+            if arguments or "LD_PRELOAD" in self.environment:  # workers and loaders need a start from nothing
+                self.process = subprocess.Popen(
+                    [COMMAND, *command], env=self.environment, stdout=log, stderr=log, cwd=self.folder
+                )
+            else:
+                self.process = forked.start(command, self.environment, self.folder, log, log)
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 break
             try:
-                if httpx.get(f"{self.url}/readyz", timeout=1).status_code == 200:
+                if httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200:
                     return
             except httpx.TransportError:
                 time.sleep(0.05)
@@ -98,7 +100,10 @@ class Gateway:
         """Serves, and has met nothing that it did not foresee."""
         assert self.process is not None
         assert self.process.poll() is None, f"it has gone ({self.process.poll()}):\n{self.log()[-4000:]}"
-        assert httpx.get(f"{self.url}/readyz", timeout=10, trust_env=False, verify=False).status_code == 200
+        assert (
+            httpx.get(f"{self.url}/readyz", timeout=PATIENCE, trust_env=False, verify=False).status_code
+            == 200
+        )
         log, before = self.log(), self._looked_through
         self._looked_through = len(log)
         for bad in ("nobody foresaw", "Exception in ASGI", "never retrieved", "Traceback"):
@@ -106,15 +111,15 @@ class Gateway:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a `gateway` command against the same database."""
-        return subprocess.run(
-            [COMMAND, *arguments],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-            cwd=self.folder,
-        )
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
+            process = forked.start(arguments, self.environment, self.folder, out, errors)
+            try:
+                code = process.wait(2 * PATIENCE)
+            finally:
+                process.kill()
+            for each in (out, errors):
+                each.seek(0)
+            return subprocess.CompletedProcess(arguments, code, out.read(), errors.read())
 
     def new_key(self, project: str | None = None) -> str:
         """A key of this project, or of a new one."""
@@ -128,7 +133,7 @@ class Gateway:
     def client(self, key: str | None = None) -> httpx.Client:
         """A plain HTTP client with a key."""
         headers = {"x-goog-api-key": key or self.key}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=30, trust_env=False)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=PATIENCE, trust_env=False)
 
     def create(self, key: str | None = None, **body: Any) -> dict[str, Any]:
         """POST an interaction that must succeed."""
@@ -157,7 +162,7 @@ class Gateway:
         if process is None:
             return 0
         process.send_signal(number)
-        return process.wait(30)
+        return process.wait(2 * PATIENCE)
 
 
 def clean_environment(**more: str) -> dict[str, str]:

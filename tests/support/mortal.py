@@ -20,6 +20,7 @@ from sqlalchemy import Connection, Engine, event
 
 from app import settings
 from app.admin import server
+from tests.support import PATIENCE
 from tests.support.gateway import Gateway, free_port
 
 _OF_A_RUN = re.compile(r"INSERT INTO interactions?[ _]|UPDATE interactions SET .*\boutput=", re.DOTALL)
@@ -66,7 +67,7 @@ class Mortal:
 
     def wait(self) -> None:
         """Until it serves."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             with contextlib.suppress(httpx.TransportError):
                 if httpx.get(f"{self.url}/readyz", timeout=5, trust_env=False).status_code == 200:

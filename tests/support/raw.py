@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
+from tests.support import PATIENCE
 from tests.support.gateway import Gateway
 
 
@@ -55,7 +56,7 @@ class _Reader(io.BufferedReader):
 class Connection:
     """A connection to a gateway."""
 
-    def __init__(self, gateway: Gateway, timeout: float = 10) -> None:
+    def __init__(self, gateway: Gateway, timeout: float = PATIENCE) -> None:
         self.socket = socket.create_connection(("127.0.0.1", gateway.port), timeout)
         self._reader = _Reader(_Raw(self.socket))
 
@@ -83,7 +84,7 @@ class Connection:
 
 
 @contextmanager
-def connect(gateway: Gateway, timeout: float = 10) -> Iterator[Connection]:
+def connect(gateway: Gateway, timeout: float = PATIENCE) -> Iterator[Connection]:
     """A connection for as long as the test needs it."""
     made = Connection(gateway, timeout)
     try:
@@ -110,7 +111,7 @@ def request(
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
 
-def ask(gateway: Gateway, data: bytes, method: str = "POST", *, timeout: float = 10) -> Answer:
+def ask(gateway: Gateway, data: bytes, method: str = "POST", *, timeout: float = PATIENCE) -> Answer:
     """Send bytes on a connection of their own; the answer."""
     with connect(gateway, timeout) as connection:
         connection.send(data)

@@ -6,6 +6,7 @@ from typing import Any, Self
 import psycopg
 
 from app.store.schema import metadata
+from tests.support import PATIENCE
 
 
 class Records:
@@ -15,7 +16,7 @@ class Records:
         self._connection: Any
         if url.startswith("sqlite:///"):
             self._connection = sqlite3.connect(
-                url.removeprefix("sqlite:///"), isolation_level=None, timeout=10
+                url.removeprefix("sqlite:///"), isolation_level=None, timeout=PATIENCE
             )
         else:
             self._connection = psycopg.connect(url, autocommit=True)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from tests.support import PATIENCE
 from tests.support.client import Client, Heard
 from tests.support.gateway import Gateway
 from tests.support.records import Records
@@ -13,9 +14,7 @@ PATH = "/v1beta/interactions"
 SAID = text_events("a", "b", "c")
 STREAM = head("200 OK", "text/event-stream")
 STEP = {"type": "model_output", "content": [{"text": "abc", "type": "text"}]}
-QUICK = {"GATEWAY_RUNS__LEASE": "2", "GATEWAY_RUNS__HEARTBEAT": "0.5", "GATEWAY_RUNS__POLL": "0.3"}
-PATIENCE = 20
-"""Seconds for what should take one or two: the machine may be busy."""
+QUICK = {"GATEWAY_RUNS__LEASE": "3", "GATEWAY_RUNS__HEARTBEAT": "0.5", "GATEWAY_RUNS__POLL": "0.3"}
 GOING = ("queued", "in_progress")
 
 
@@ -26,8 +25,7 @@ def slowly(pause: float = 0.05) -> list[Action]:
 
 async def post(client: Client, headers: dict[str, str] | None = None, **body: Any) -> Heard:
     """POST an interaction with headers of one's own."""
-    asked = {"model": "test-model", "input": "Hi", **body}
-    return await client._hear("POST", PATH, json=asked, headers=headers or {})
+    return await client._hear("POST", PATH, json=client.asked(**body), headers=headers or {})
 
 
 async def begin(client: Client, **body: Any) -> str:

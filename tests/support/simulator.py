@@ -19,7 +19,7 @@ class Simulator:
             env=clean_environment(),
             stdout=subprocess.DEVNULL,
         )
-        for _ in range(200):
+        for _ in range(1000):
             try:
                 httpx.get(self.url, timeout=1, trust_env=False)
             except httpx.TransportError:

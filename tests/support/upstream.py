@@ -14,12 +14,25 @@ import struct
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from tests.support import PATIENCE
+
 
 @dataclass(frozen=True)
 class Pause:
     """Wait this many seconds before the next action."""
 
     seconds: float
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Wait until the test opens it: what has to happen before has then happened."""
+
+    opened: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def open(self) -> None:
+        """Let everybody go on who waits here, or comes here."""
+        self.opened.set()
 
 
 @dataclass(frozen=True)
@@ -32,7 +45,7 @@ RESET = _End("reset")
 HANG = _End("hang")
 """Keep the connection open and say nothing more, until the other side leaves."""
 
-Action = bytes | Pause | _End
+Action = bytes | Pause | Gate | _End
 
 
 @dataclass
@@ -50,6 +63,11 @@ class Asked:
     def json(self) -> Any:
         """The body."""
         return json.loads(self.body)
+
+    async def abandoned(self) -> None:
+        """Wait until the client has closed the connection."""
+        async with asyncio.timeout(PATIENCE):
+            await self.left.wait()
 
 
 class ScriptedUpstream:
@@ -116,6 +134,8 @@ async def _act(action: Action, writer: asyncio.StreamWriter, asked: Asked) -> No
         asked.sent += len(action)
     elif isinstance(action, Pause):
         await asyncio.sleep(action.seconds)
+    elif isinstance(action, Gate):
+        await action.opened.wait()
     elif action is RESET:
         connection: socket.socket = writer.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 
 import pytest
 
@@ -14,8 +13,6 @@ from tests.support.upstream import HANG, RESET, Action, Pause, ScriptedUpstream,
 SAID = text_events("a", "b", "c")
 LAST = len(SAID)
 CHUNKED = head("200 OK", "text/event-stream", transfer_encoding="chunked")
-IDLE = 1
-RUN = 4
 
 stored_or_not = pytest.mark.parametrize("stored", [True, False], ids=["stored", "unstored"])
 both = pytest.mark.parametrize("streamed", [False, True], ids=["unary", "stream"])
@@ -104,11 +101,8 @@ async def test_u3_half_an_argument_is_no_argument(client: Client, faulty: Script
     assert (await client.get(heard.id)).json()["steps"][1:] == [call]
 
 
-async def must_be_over_in_time(faulty: ScriptedUpstream, began: float, limit: float = IDLE) -> None:
-    """The time limit was kept, and the upstream was told."""
-    assert time.monotonic() - began < 2 * limit + 1
-    async with asyncio.timeout(1):
-        await faulty.requests[-1].left.wait()
+SILENT = "The upstream 'scripted' did not answer in time."
+"""What is said when it was the silence that was too long, and not the run."""
 
 
 @both
@@ -116,10 +110,9 @@ async def must_be_over_in_time(faulty: ScriptedUpstream, began: float, limit: fl
 async def test_u4_hangs_before_the_headers(
     impatient: Gateway, client: Client, faulty: ScriptedUpstream, stored: bool, streamed: bool
 ) -> None:
-    began = time.monotonic()
     heard = await ask(client, faulty, HANG, stream=streamed, store=stored)
-    must_be_refused(heard, 504, "deadline_exceeded")
-    await must_be_over_in_time(faulty, began)
+    assert must_be_refused(heard, 504, "deadline_exceeded") == SILENT
+    await faulty.requests[-1].abandoned()
     must_be_recorded(impatient, code="deadline_exceeded", stored=stored)
 
 
@@ -133,7 +126,6 @@ async def test_u4_hangs_in_each_place(client: Client, faulty: ScriptedUpstream) 
     for actions in scripts:
         faulty.script(*actions)
         faulty.script(*actions)
-    began = time.monotonic()
     asked = []
     for position in range(2 * len(scripts)):
         asked.append(asyncio.ensure_future(client.create(stream=True, store=position % 2 == 0)))
@@ -141,29 +133,26 @@ async def test_u4_hangs_in_each_place(client: Client, faulty: ScriptedUpstream) 
             assert not asked[-1].done(), asked[-1].result()
             await asyncio.sleep(0.001)
     heard: list[Heard] = await asyncio.gather(*asked)
-    assert time.monotonic() - began < 2 * IDLE + 3
     for position, one in enumerate(heard):
         said = position // 2 - 3
         if said <= 0:
-            must_be_refused(one, 504, "deadline_exceeded")
+            assert must_be_refused(one, 504, "deadline_exceeded") == SILENT
         else:
             error = await must_have_failed(client, one, stored=position % 2 == 0)
-            assert error["code"] == "deadline_exceeded"
+            assert error == {"code": "deadline_exceeded", "message": SILENT}
             assert len(one.events) == said + 1
     for request in faulty.requests:
-        async with asyncio.timeout(1):
-            await request.left.wait()
+        await request.abandoned()
 
 
 @both
 async def test_u4_hangs_after_the_last_event(
     client: Client, faulty: ScriptedUpstream, streamed: bool
 ) -> None:
-    began = time.monotonic()
     heard = await ask(client, faulty, STREAM + sse(*SAID), HANG, stream=streamed)
     assert heard.status == 200
     assert heard.done or not streamed
-    await must_be_over_in_time(faulty, began)
+    await faulty.requests[-1].abandoned()
 
 
 @both
@@ -174,8 +163,7 @@ async def test_u4_hangs_after_a_whole_answer(
     whole = head(content_length=str(len(body))) + body
     heard = await ask(client, faulty, whole, HANG, stream=streamed)
     assert heard.status == 200
-    async with asyncio.timeout(1):
-        await faulty.requests[-1].left.wait()
+    await faulty.requests[-1].abandoned()
 
 
 async def test_u4_never_ends(client: Client, faulty: ScriptedUpstream) -> None:
@@ -184,16 +172,14 @@ async def test_u4_never_ends(client: Client, faulty: ScriptedUpstream) -> None:
     for said in (b": still here\n\n", delta):
         for _ in range(2):
             again: list[Action] = [said, Pause(0.2)]
-            faulty.script(STREAM + sse(*SAID[:3]), *(again * 100))
-    began = time.monotonic()
+            faulty.script(STREAM + sse(*SAID[:3]), *(again * 1000))
     unary, streamed, unary_too, streamed_too = await asyncio.gather(
         *(client.create(stream=streamed) for streamed in (False, True, False, True))
     )
-    assert time.monotonic() - began < 2 * RUN
+    late = {"code": "deadline_exceeded", "message": "The interaction took too long."}
     for heard in (unary, unary_too):
-        must_be_refused(heard, 504, "deadline_exceeded")
+        assert must_be_refused(heard, 504, late["code"]) == late["message"]
     for heard in (streamed, streamed_too):
-        assert (await must_have_failed(client, heard))["code"] == "deadline_exceeded"
+        assert await must_have_failed(client, heard) == late
     for request in faulty.requests:
-        async with asyncio.timeout(1):
-            await request.left.wait()
+        await request.abandoned()
