@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -13,53 +13,14 @@ from app.auth.bearers import Bearers
 from app.core.versions import Versions
 from app.errors import ApiError
 from app.store.tokens import Token
+from tests.admin.conftest import TOKEN, client
 from tests.conftest import GatewayFactory
-from tests.support.databases import KINDS, Templates
+from tests.support.databases import Templates
 from tests.support.gateway import Gateway, clean_environment
 from tests.support.records import Records
 
-TOKEN = "an-admin-token-for-tests-0123456789abcdef"
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 Admin = Callable[[str | None], httpx.Client]
-
-
-def client(gateway: Gateway, token: str | None = TOKEN) -> httpx.Client:
-    headers = {"authorization": f"Bearer {token}"} if token else {}
-    return httpx.Client(base_url=f"{gateway.url}/admin/v1", headers=headers, timeout=30, trust_env=False)
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def process(request, templates: Templates, tmp_path_factory) -> Iterator[Gateway]:
-    with templates.fresh(request.param) as url:
-        running = Gateway(tmp_path_factory.mktemp("admin"), url, GATEWAY_ADMIN_TOKEN=TOKEN)
-        yield running
-        running.stop()
-
-
-@pytest.fixture
-def admin(process: Gateway) -> Iterator[httpx.Client]:
-    with client(process) as http:
-        yield http
-    process.must_be_in_order()
-
-
-def test_limits_for_models_are_set_by_pattern(admin: httpx.Client) -> None:
-    limits = {"gemini-3*": {"rpm": 10, "tpm": 1000}, "*-pro": {"concurrent": 1}}
-    made = admin.post(
-        "/projects", json={"name": "modest", "policy": {"rpm": 9, "model_limits": limits}}
-    ).json()
-    assert made["policy"] == {"rpm": 9, "model_limits": limits}
-    change = {"policy": {"model_limits": {"gemini-3*": {"tpm": None}, "*-pro": None}}}
-    changed = admin.patch("/projects/modest", json=change).json()
-    assert changed["policy"] == {"rpm": 9, "model_limits": {"gemini-3*": {"rpm": 10}}}
-    for wrong, named in (
-        ({"gemini-3*": {"rpm": 0}}, "'model_limits.gemini-3*.rpm' must be a whole number"),
-        ({"a b": {"rpm": 1}}, "'model_limits': 'a b' is no pattern"),
-        ({"a": {"rmp": 1}}, "body.policy.model_limits.a.rmp: "),
-    ):
-        refused = admin.patch("/projects/modest", json={"policy": {"model_limits": wrong}})
-        assert refused.status_code == 400
-        assert named in refused.json()["error"]["message"]
 
 
 def test_projects_and_keys_from_nothing_to_nothing(process: Gateway, admin: httpx.Client) -> None:

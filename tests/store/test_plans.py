@@ -2,15 +2,21 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 from sqlalchemy import event, insert
 
-from app.core.listing import Query
+from app.core.audit import Actor, Entry
+from app.core.listing import Query, Span
 from app.core.versions import Versions
+from app.store.audit import Audit, Question
+from app.store.budgets import Budgets
+from app.store.holds import Holds
 from app.store.listing import Listing
 from app.store.schema import interaction_events, interaction_labels, interactions
+from app.store.tokens import Tokens
 from tests.store.conftest import MINE, THEIRS, Store, batch, outcome
 
 ONE = "v1_row000100"
@@ -87,7 +93,7 @@ async def full(store: Store) -> Store:
     return store
 
 
-async def plans(store: Store, name: str) -> list[str]:
+async def plans(store: Store, action: Callable[[Store], Any]) -> list[str]:
     """The plan of every statement that this action executes."""
     said: list[tuple[str, Any]] = []
 
@@ -98,7 +104,7 @@ async def plans(store: Store, name: str) -> list[str]:
     engines = store.database._reader, store.database._writer
     for engine in engines:
         event.listen(engine, "before_cursor_execute", listen)
-    await OFTEN[name](store)
+    await action(store)
     for engine in engines:
         event.remove(engine, "before_cursor_execute", listen)
     how = "EXPLAIN QUERY PLAN " if store.database.is_sqlite else "EXPLAIN "
@@ -113,8 +119,8 @@ async def plans(store: Store, name: str) -> list[str]:
 
 
 async def test_what_happens_often_uses_an_index(full: Store):
-    for name in OFTEN:
-        found = await plans(full, name)
+    for name, action in OFTEN.items():
+        found = await plans(full, action)
         assert found, name
         for plan in found:
             assert not WHOLE.search(plan), f"{name}: {plan}"
@@ -122,7 +128,61 @@ async def test_what_happens_often_uses_an_index(full: Store):
 
 async def test_pages_are_read_in_the_order_of_their_index(full: Store):
     for name in ("newest", "page", "next page"):
-        for plan in await plans(full, name):
+        for plan in await plans(full, OFTEN[name]):
             assert "ix_interactions_project_created" in plan
             assert "TEMP B-TREE" not in plan
             assert "Sort" not in plan
+
+
+LISTED: dict[str, tuple[Callable[[Span, Store], Any], tuple[int | str, ...], str]] = {
+    "projects": (lambda span, store: store.keys.projects(span), ("n",), "projects"),
+    "keys": (lambda span, store: store.keys.issued(None, span), (1, "k"), "api_keys"),
+    "keys of a project": (lambda span, store: store.keys.issued(MINE, span), (1, "k"), "api_keys"),
+    "holds": (lambda span, store: Holds(store.database).all(None, span), (1, "h"), "holds"),
+    "holds of a project": (lambda span, store: Holds(store.database).all(MINE, span), (1, "h"), "holds"),
+    "budgets": (lambda span, store: Budgets(store.database).all(None, span), (1, "b"), "budgets"),
+    "tokens": (lambda span, store: Tokens(store.database).all(span), ("t",), "admin_tokens"),
+    "audit": (lambda span, store: Audit(store.database).page(Question(), span), (1, "a"), "audit_log"),
+    "audit of a project": (
+        lambda span, store: Audit(store.database).page(Question(MINE), span),
+        (1, "a"),
+        "audit_log",
+    ),
+    "audit since": (
+        lambda span, store: Audit(store.database).page(Question(since=5), span),
+        (1, "a"),
+        "audit_log",
+    ),
+}
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("name", LISTED)
+async def test_a_page_of_a_list_is_read_in_the_order_of_an_index(store: Store, name: str):
+    """Neither the first page nor another one reads the whole list, or sorts it."""
+    listed, after, table = LISTED[name]
+    for span in (Span(50), Span(50, after)):
+        found = [plan for plan in await plans(store, partial(listed, span)) if f" {table}" in plan]
+        assert found
+        for plan in found:
+            assert "TEMP B-TREE" not in plan, plan
+            assert not re.search(rf"SCAN {table}\b(?! USING)", plan), plan
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("name", ["audit", "audit of a project", "audit since"])
+async def test_a_page_of_a_long_audit_log_is_not_sorted(store: Store, name: str):
+    """On PostgreSQL, which plans for what is there."""
+    entries = [Entry((MINE, THEIRS)[n % 2], Actor("system", None), "test", None) for n in range(3000)]
+    await Audit(store.database).write(*entries)
+
+    def analyse(connection, _):
+        connection.exec_driver_sql("ANALYZE")
+        return [None]
+
+    await store.database.write(analyse, None)
+    listed, _, _ = LISTED[name]
+    for span in (Span(50), Span(50, (2**50, "a"))):
+        for plan in await plans(store, partial(listed, span)):
+            assert "_listed on audit_log" in plan, plan
+            assert "Sort" not in plan, plan
