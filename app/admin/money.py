@@ -17,11 +17,12 @@ from app.core.listing import ALL, Span
 from app.core.model import Json
 from app.egress import Guard
 from app.settings import Settings
-from app.store.budgets import Budgets, Level
+from app.store.budgets import Budgets
 from app.store.database import Database
 from app.store.directory import Directory
 from app.store.ledger import Ledger
 from app.store.reports import Counts, Sum, Wanted
+from app.store.spending import Level
 
 _MOST = 2**53
 _DOLLARS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")

@@ -6,7 +6,7 @@ Upstreams forget it, and some exaggerate: what is kept is never negative, and ne
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 MOST = 1_000_000_000
 """More tokens than any call has."""
@@ -43,17 +43,12 @@ def of_interaction(said: object) -> Usage:
     """Of the `usage` object of an interaction."""
     if not isinstance(said, dict):
         return NOTHING
+    searches = said.get("grounding_tool_count")
     return _usage(
-        {
-            kind: said.get(f"total_{kind}_tokens")
-            for kind in ("input", "cached", "output", "thought", "tool_use")
-        },
-        said.get("total_tokens"),
-        sum(_count(each.get("count")) for each in _objects(said.get("grounding_tool_count"))),
-        {
-            kind: _by_modality(said.get(f"{kind}_tokens_by_modality"), "tokens")
-            for kind in ("input", "cached", "output")
-        },
+        said,
+        _INTERACTION,
+        sum(_count(each.get("count")) for each in _objects(searches)) if searches else 0,
+        "tokens",
     )
 
 
@@ -61,24 +56,7 @@ def of_generate_content(said: object, searches: int = 0) -> Usage:
     """Of the `usageMetadata` of generateContent and its like; the calls of grounding stand elsewhere."""
     if not isinstance(said, dict):
         return NOTHING if not searches else Usage(grounding_calls=_count(searches))
-    names = {
-        "input": "promptTokenCount",
-        "cached": "cachedContentTokenCount",
-        "output": "candidatesTokenCount",
-        "thought": "thoughtsTokenCount",
-        "tool_use": "toolUsePromptTokenCount",
-    }
-    details = {
-        "input": "promptTokensDetails",
-        "cached": "cacheTokensDetails",
-        "output": "candidatesTokensDetails",
-    }
-    return _usage(
-        {kind: said.get(name) for kind, name in names.items()},
-        said.get("totalTokenCount"),
-        searches,
-        {kind: _by_modality(said.get(name), "tokenCount") for kind, name in details.items()},
-    )
+    return _usage(said, _GENERATE_CONTENT, searches, "tokenCount")
 
 
 def searches_of(answer: object) -> int:
@@ -101,25 +79,66 @@ def together(all_: Sequence[Usage]) -> Usage:
     return Usage(**counts, modalities=modalities)
 
 
-def _usage(
-    said: Mapping[str, object], total: object, grounding: int, modalities: Mapping[str, Mapping[str, int]]
-) -> Usage:
-    tokens = {kind: _count(number) for kind, number in said.items()}
-    tokens["cached"] = min(tokens["cached"], tokens["input"])
+class _Names(NamedTuple):
+    """What an upstream calls what `Usage` has; `modalities` are of input, cached and output."""
+
+    input: str
+    cached: str
+    output: str
+    thought: str
+    tool_use: str
+    total: str
+    modalities: tuple[tuple[str, str], ...]
+
+
+_INTERACTION = _Names(
+    "total_input_tokens",
+    "total_cached_tokens",
+    "total_output_tokens",
+    "total_thought_tokens",
+    "total_tool_use_tokens",
+    "total_tokens",
+    (
+        ("input", "input_tokens_by_modality"),
+        ("cached", "cached_tokens_by_modality"),
+        ("output", "output_tokens_by_modality"),
+    ),
+)
+_GENERATE_CONTENT = _Names(
+    "promptTokenCount",
+    "cachedContentTokenCount",
+    "candidatesTokenCount",
+    "thoughtsTokenCount",
+    "toolUsePromptTokenCount",
+    "totalTokenCount",
+    (
+        ("input", "promptTokensDetails"),
+        ("cached", "cacheTokensDetails"),
+        ("output", "candidatesTokensDetails"),
+    ),
+)
+
+
+def _usage(said: Mapping[str, object], names: _Names, grounding: int, count: str) -> Usage:
+    given, made = _count(said.get(names.input)), _count(said.get(names.output))
+    cached = min(_count(said.get(names.cached)), given)
+    thought, tool_use = _count(said.get(names.thought)), _count(said.get(names.tool_use))
     return Usage(
-        input_tokens=tokens["input"],
-        cached_tokens=tokens["cached"],
-        output_tokens=tokens["output"],
-        thought_tokens=tokens["thought"],
-        tool_use_tokens=tokens["tool_use"],
-        total_tokens=_count(total) or min(MOST, sum(tokens.values()) - tokens["cached"]),
-        grounding_calls=min(grounding, 1_000_000),
-        modalities={kind: found for kind, found in modalities.items() if found},
+        given,
+        cached,
+        made,
+        thought,
+        tool_use,
+        _count(said.get(names.total)) or min(MOST, given + made + thought + tool_use),
+        min(grounding, 1_000_000),
+        {kind: found for kind, name in names.modalities if (found := _by_modality(said.get(name), count))},
     )
 
 
 def _count(said: object) -> int:
     """A count as it may be: a number from 0 to MOST."""
+    if type(said) is int and 0 <= said <= MOST:  # as it nearly always is
+        return said
     if isinstance(said, bool) or not isinstance(said, int | float):
         return 0
     if not said > 0:  # also what is not a number at all
@@ -130,6 +149,8 @@ def _count(said: object) -> int:
 def _by_modality(said: object, field_name: str) -> Mapping[str, int]:
     """The tokens of the modalities that this version knows; of others only the sum is."""
     found: dict[str, int] = {}
+    if not said:
+        return found
     for each in _objects(said):
         name = str(each.get("modality")).lower()
         if name in _MODALITIES and (count := _count(each.get(field_name))):

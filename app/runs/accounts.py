@@ -17,10 +17,11 @@ from app.core.prices import Prices
 from app.core.usage import BATCHES, Usage
 from app.errors import ApiError, FailedPrecondition, Unavailable
 from app.runs.run import Run
-from app.store.budgets import Ask, Budgets, Refusal
+from app.store.budgets import Budgets
 from app.store.ledger import RUN, Charge, Ledger
 from app.store.records import FIRST_ATTEMPT, NewInteraction
 from app.store.reports import OPEN
+from app.store.spending import Ask, Refusal
 
 _DAY_MS = 86_400_000
 _PRICES_KNOWN = 1024

@@ -150,12 +150,7 @@ interaction_labels = Table(
 interaction_events = Table(
     "interaction_events",
     metadata,
-    Column(
-        "interaction_id",
-        Text,
-        ForeignKey("interactions.id", ondelete="CASCADE"),
-        primary_key=True,
-    ),
+    Column("interaction_id", Text, ForeignKey("interactions.id", ondelete="CASCADE"), primary_key=True),
     Column("first_seq", Integer, primary_key=True),
     Column("last_seq", Integer, nullable=False),
     Column("frames", LargeBinary, nullable=False),

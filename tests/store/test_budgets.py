@@ -11,11 +11,12 @@ from sqlalchemy import select
 from app.core.audit import Actor, Entry
 from app.core.budget import Bill, Budget
 from app.core.usage import Usage
-from app.store.budgets import Ask, Budgets, Level
+from app.store.budgets import Budgets
 from app.store.database import Database
 from app.store.ledger import Charge, Ledger
 from app.store.reports import Wanted
 from app.store.schema import reservations, usage_ledger, webhook_deliveries
+from app.store.spending import Ask, Level
 from tests.store.conftest import HOUR, MINE, THEIRS, Store, new, outcome
 
 
