@@ -2,6 +2,10 @@
 
 The environment wins over the file. Unknown settings stop the start, one line each: a typo must
 not silently leave a default in place.
+
+    sections     settings that belong together, with their defaults
+    upstreams    who answers, and with which keys
+    values       what a single value has to be like
 """
 
 import os

@@ -30,7 +30,7 @@ MOUNTS = r"""
         ("/var/lib/gateway.db", None),
     ],
 )
-def test_the_nearest_mount_decides(path: str, kind: str | None):
+def test_p8_the_nearest_mount_decides(path: str, kind: str | None):
     assert shared(Path(path), MOUNTS) == kind
 
 
