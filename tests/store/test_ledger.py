@@ -9,8 +9,10 @@ import orjson
 import pytest
 from sqlalchemy import delete, insert, select
 
+from app.core.listing import Span
 from app.core.usage import Usage
 from app.store.database import Database
+from app.store.keys import Keys, Project
 from app.store.ledger import Charge, Ledger
 from app.store.reports import Sum, Wanted
 from app.store.schema import usage_days, usage_ledger
@@ -175,3 +177,32 @@ async def test_reports_stay_fast_because_they_read_the_rollup(database: Database
     began = time.monotonic()
     assert found(await ledger.report(Wanted(), "project")) == before
     assert time.monotonic() - began < 2
+
+
+MODELS = ("Zeta", "alpha", "_x", "éa", "z", "model 10", "model-2")
+
+
+@pytest.mark.parametrize("share", [0, 1, 2])
+async def test_a_report_in_pages_is_the_whole_report(database: Database, share: int) -> None:
+    """Also where two halves meet, and whatever the database thinks of the order of letters."""
+    ledger = Ledger(database)
+    for name in ("blue", "Red"):
+        await Keys(database).create_project(Project(f"prj_{int(name == 'Red')}", name, 1, None))
+    calls = [
+        call(number, model=MODELS[number % 7], labels=orjson.dumps({MODELS[number % 5]: str(number % 3)}))
+        for number in range(60)
+    ]
+    await fill(database, calls[: 30 * share])
+    await roll_up(ledger)
+    await fill(database, calls[30 * share :])
+    for wanted in (Wanted(), Wanted(label="z=1"), Wanted(project_id="prj_1")):
+        for by in ("day", "project", "key", "model", "label"):
+            whole = await ledger.report(wanted, by)
+            pages: list[Sum] = []
+            after: tuple[int | str, ...] | None = None
+            while page := await ledger.report(wanted, by, Span(2, after)):
+                assert len(page) <= 2
+                pages += page
+                after = (int(page[-1].group) if by == "day" else page[-1].group,)
+            assert pages == whole, (wanted, by)
+    assert [each.group for each in await ledger.report(Wanted(), "project")] == ["Red", "blue", "prj_2"]
