@@ -17,6 +17,9 @@ from app.settings import Settings
 from app.store.audit import Audit, Question, Signer
 from app.store.database import Database
 
+_TOGETHER = 200
+"""So many lines are told at a time."""
+
 
 class Audits:
     """What an operator can do with the audit log."""
@@ -51,11 +54,16 @@ class Audits:
         heads = await self._audit.heads()
         for chain in chains:
             head = heads.get(chain)
+            lines: list[bytes] = []
             async for sealed in self._audit.chain(chain, after, head.seq if head is not None else None):
-                yield _line({**sealed.record.fields(), "hash": sealed.hash.hex()})
+                lines.append(_line({**sealed.record.fields(), "hash": sealed.hash.hex()}))
+                if len(lines) == _TOGETHER:
+                    yield b"".join(lines)
+                    lines.clear()
             if head is not None:
                 end = {"end": head.seq, "hash": head.hash.hex(), "signature": head.signature.hex()}
-                yield _line({"project_id": chain, **end})
+                lines.append(_line({"project_id": chain, **end}))
+            yield b"".join(lines)
 
     async def accept(self, project: str, reason: str) -> None:
         """Sign a chain as it ends now, so that it goes on; what is wrong in it stays to be seen."""
