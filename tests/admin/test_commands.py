@@ -263,7 +263,7 @@ def test_a_key_is_never_made_with_another_pepper(command: Command, project):
     refused = command("keys", "create", "-p", "acme", "--name", "y", GATEWAY_PEPPER="another pepper " * 4)
     assert refused.refusal(1) == (
         "gateway: The keys in this database were made with another pepper: set GATEWAY_PEPPER to it, "
-        "or GATEWAY_DATA_DIR to the folder that holds it."
+        "or GATEWAY_DATA_DIR to the folder that holds it. If it is lost: `gateway pepper accept`."
     )
     assert len(command("keys", "list").json()) == 1
 

@@ -138,8 +138,8 @@ def test_secrets_that_others_can_read(command: Command, monkeypatch, tmp_path: P
 @ON_SQLITE
 def test_an_upstream_without_a_key(command: Command):
     upstreams = (
-        '[{"name":"a","kind":"interactions","base_url":"http://h","models":["x-*"]},'
-        '{"name":"b","kind":"interactions","base_url":"http://h","api_keys":["a-secret-of-ours"]}]'
+        '[{"name":"a","kind":"interactions","base_url":"https://h","models":["x-*"]},'
+        '{"name":"b","kind":"interactions","base_url":"https://h","api_keys":["a-secret-of-ours"]}]'
     )
     result = command("doctor", GATEWAY_UPSTREAMS=upstreams)
     assert findings(result)["upstream a"] == (False, "interactions, 0 keys, for x-*")
@@ -152,7 +152,7 @@ def test_an_upstream_without_a_key(command: Command):
 def test_a_key_for_a_project_that_is_not_there_is_found(command, monkeypatch):
     there = command("projects", "create", "team").json()["id"]
     keys = [{"key": "secret-of-ours", "projects": [there, "prj_mistyped"]}]
-    upstream = {"name": "up", "kind": "interactions", "base_url": "http://h", "api_keys": keys}
+    upstream = {"name": "up", "kind": "interactions", "base_url": "https://h", "api_keys": keys}
     looked = command("doctor", "--json", GATEWAY_UPSTREAMS=json.dumps([upstream]))
     wrong = [
         each["text"] for each in json.loads(looked.out) if each["subject"] == "upstream up" and not each["ok"]
