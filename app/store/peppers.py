@@ -60,9 +60,7 @@ def _valid(table: Table) -> tuple[ColumnElement[bool], ...]:
     return table.c.revoked_at.is_(None), or_(expires_at.is_(None), expires_at > now())
 
 
-def _count(
-    table: Table, fingerprints: Collection[bytes], *conditions: ColumnElement[bool]
-) -> Select[int]:
+def _count(table: Table, fingerprints: Collection[bytes], *conditions: ColumnElement[bool]) -> Select[int]:
     other = or_(table.c.pepper.is_(None), table.c.pepper.not_in(fingerprints))
     return select(func.count()).select_from(table).where(other, *conditions)
 
