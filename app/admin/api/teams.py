@@ -95,14 +95,6 @@ class ProjectShown(Output):
     policy: dict[str, Any]
 
 
-class ProjectDeleted(Output):
-    """A project that is gone, and how many interactions went with it."""
-
-    id: str
-    project: str
-    erased: int
-
-
 class KeyShown(Output):
     """A key, without the key."""
 
@@ -117,29 +109,6 @@ class KeyShown(Output):
     owner: str | None
     labels: dict[str, str]
     policy: dict[str, Any]
-
-
-class KeyMade(Output):
-    """A key that has just been made: the only time that it is shown."""
-
-    id: str
-    project: str
-    key: str
-
-
-class Identified(Output):
-    """Whose a key is."""
-
-    id: str
-    project_id: str
-    project: str
-    name: str
-    owner: str | None
-    labels: dict[str, str]
-    state: str
-    created_at: int
-    expires_at: int | None
-    revoked_at: int | None
 
 
 class ProjectPage(Output):
@@ -176,7 +145,7 @@ def projects(gateway: Gateway) -> APIRouter:
     async def change_project(project: Text, changes: ProjectChanged, actor: Operator) -> dict[str, Any]:
         return _shown(await Teams(*parts, actor).set_project(project, changes.model_dump(exclude_unset=True)))
 
-    @routes.delete("/{project}", response_model=ProjectDeleted)
+    @routes.delete("/{project}")
     async def delete_project(project: Text, actor: Operator) -> Deleted:
         return await Records(*parts, actor).delete_project(project)
 
@@ -194,12 +163,12 @@ def keys(gateway: Gateway) -> APIRouter:
         shown = page("keys", found, asked, lambda last: (last.created_at, last.id))
         return {**shown, "keys": [_shown(each) for each in shown["keys"]]}
 
-    @routes.post("", response_model=KeyMade)
+    @routes.post("")
     async def create_key(given: KeyGiven, actor: KeyMaker) -> NewKey:
         fields = given.model_dump(exclude_unset=True, exclude={"project", "name"})
         return await Teams(*parts, actor).create_key(given.project, given.name, fields)
 
-    @routes.post("/identify", response_model=Identified)
+    @routes.post("/identify")
     async def identify_key(leaked: Leaked, actor: Reader) -> Identity:
         return await Teams(*parts, actor).identify(leaked.key)
 
@@ -207,7 +176,7 @@ def keys(gateway: Gateway) -> APIRouter:
     async def change_key(key_id: Text, changes: KeyChanged, actor: Operator) -> dict[str, Any]:
         return _shown(await Teams(*parts, actor).set_key(key_id, changes.model_dump(exclude_unset=True)))
 
-    @routes.post("/{key_id}/rotate", response_model=KeyMade)
+    @routes.post("/{key_id}/rotate")
     async def rotate_key(key_id: Text, rotation: Rotation, actor: KeyMaker) -> NewKey:
         return await Teams(*parts, actor).rotate_key(key_id, rotation.grace_ms)
 

@@ -39,20 +39,24 @@ def asking(question: type[Question]) -> Callable[[Callable[..., None]], Callable
 
 def _parameters(question: type[Question]) -> Iterator[inspect.Parameter]:
     for name, field in question.model_fields.items():
-        default = inspect.Parameter.empty if field.is_required() else field.get_default()
+        default = inspect.Parameter.empty if field.is_required() else _default(field)
         option = typer.Option(*_OPTIONS.get(name, ()), help=field.description)
         kind = Annotated[_kind(field), option]  # type: ignore[valid-type]
         yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
 
 
+def _default(field: FieldInfo) -> Any:
+    return field.get_default(call_default_factory=True, validated_data={})
+
+
 def _kind(field: FieldInfo) -> Any:
     """What the command line makes of an option's text; the rest is left to the question."""
     if get_origin(field.annotation) is list:
-        return list[str] | None
+        return list[str]
     kinds = get_args(field.annotation) or (field.annotation,)
     read = any(isinstance(each, BeforeValidator) for each in field.metadata)
     kind = kinds[0] if kinds[0] in (bool, int) and not read else str
-    return kind if field.is_required() or field.get_default() is not None else kind | None
+    return kind if field.is_required() or _default(field) is not None else kind | None
 
 
 def _asked(question: type[Question], given: Mapping[str, Any]) -> Question:
