@@ -20,7 +20,7 @@ from app import ids, log
 from app.api import exchange, owned, relay
 from app.api.asking import Asking, Front
 from app.api.errors import Endpoint
-from app.api.metering import METERED, Meter
+from app.api.metering import EMBEDS, METERED, Meter
 from app.auth.caller import Caller
 from app.core import status
 from app.core.usage import NOTHING
@@ -114,9 +114,10 @@ async def _metered(front: Front, asking: Asking, send: Send) -> None:
             ending = status.CANCELLED
             raise
         finally:
-            used = meter.usage()
+            used = meter.usage() or (None if ending == status.COMPLETED else NOTHING)
             accounts.settle(call, ending, used)
-            front.permits.correct(permit, used.total_tokens)
+            if used is not None:
+                front.permits.correct(permit, used.total_tokens)
 
 
 async def _begins(front: Front, asking: Asking, send: Send) -> None:
@@ -138,15 +139,16 @@ async def _begins(front: Front, asking: Asking, send: Send) -> None:
 
 
 def _call(asking: Asking) -> Call:
-    account, call = asking.account, asking.call
+    account, call, method = asking.account, asking.call, _method(asking.call)
+    most_output = [] if method in EMBEDS else jobs.most_output(asking.fields)
     return Call(
         id=ids.new_id("call"),
         project_id=account.caller.project_id,
         key_id=account.caller.key_id,
-        kind=_method(call),
+        kind=method,
         upstream=account.forwarder.name,
         credential=account.credential.fingerprint or None,
-        size=Size(call.model or call.own, len(asking.body or b""), jobs.most_output(asking.fields)),
+        size=Size(call.model or call.own, len(asking.body or b""), most_output),
     )
 
 

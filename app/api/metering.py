@@ -18,6 +18,9 @@ METERED = frozenset(
 )
 """The methods whose answers are the end of a call that costs something."""
 
+EMBEDS = frozenset({"embedContent", "batchEmbedContents", "asyncBatchEmbedContent"})
+"""The methods that answer with numbers, and so with no tokens."""
+
 _KEPT = 256 * 2**10
 _TRIED = 3
 
@@ -38,13 +41,13 @@ class Meter:
             yield chunk
         self.ended = True
 
-    def usage(self) -> Usage:
-        """What the answer says that it used, as far as it came."""
+    def usage(self) -> Usage | None:
+        """What the answer says that it used, as far as it came; None when it does not say."""
         text = self._tail.decode("utf-8", "replace")
-        searches = _last(text, "webSearchQueries")
-        return usage.of_generate_content(
-            _last(text, "usageMetadata"), len(searches) if isinstance(searches, list) else 0
-        )
+        said, searches = _last(text, "usageMetadata"), _last(text, "webSearchQueries")
+        if said is None:
+            return None
+        return usage.of_generate_content(said, len(searches) if isinstance(searches, list) else 0)
 
 
 def _last(text: str, name: str) -> Any:

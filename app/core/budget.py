@@ -64,12 +64,13 @@ def shown(unit: str, amount: int) -> str:
 def estimate(price: Price | None, size: int, most_output: Sequence[object], default_output: int) -> Bill:
     """What a call may take that sends `size` bytes.
 
-    `most_output` has the limit of output of each of its requests, as the request says it, if it does.
+    `most_output` has the limit of output of each of its requests, as the request says it, if it does; it
+    is empty where nothing but numbers is answered.
     """
     made = sum(
         min(most if isinstance(most, int) and most > 0 else default_output, _CONTEXT) for most in most_output
     )
-    given = min(size // _BYTES_PER_TOKEN + 1, _CONTEXT * len(most_output))
+    given = min(size // _BYTES_PER_TOKEN + 1, _CONTEXT * max(1, len(most_output)))
     return Bill(given + made, price.most(given, made) if price is not None else None)
 
 

@@ -3,14 +3,15 @@
 Projects without a budget reserve nothing; which ones have a budget is asked every few seconds.
 """
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from app.core import budget, usage
+from app.core import budget, status, usage
 from app.core.budget import Bill
 from app.core.model import Interaction, Request
 from app.core.prices import Prices
@@ -19,9 +20,12 @@ from app.errors import ApiError, FailedPrecondition, Unavailable
 from app.runs.run import Run
 from app.store.budgets import Budgets
 from app.store.ledger import RUN, Charge, Ledger
-from app.store.records import FIRST_ATTEMPT, NewInteraction
+from app.store.records import Claimed, NewInteraction
 from app.store.reports import OPEN
 from app.store.spending import Ask, Refusal
+
+_RELEASED = (status.FAILED, status.CANCELLED)
+"""What has ended so has used nothing, unless the upstream says otherwise."""
 
 _DAY_MS = 86_400_000
 _PRICES_KNOWN = 1024
@@ -98,7 +102,9 @@ class Accounts:
 
     def charge(self, run: Run, ended: Interaction) -> Charge:
         """What is written of a run, in the transaction that ends it."""
-        job, used = run.job, usage.of_interaction(run.fold.details.get("usage"))
+        job, said = run.job, run.fold.details.get("usage")
+        known = said is not None or ended.status in _RELEASED
+        used = usage.of_interaction(said) if known else None
         model = job.model or job.agent
         price = self._price(model or "", _today())
         return Charge(
@@ -112,8 +118,8 @@ class Accounts:
             status=ended.status,
             usage=used,
             labels=_labels(run.request.options.get("labels")),
-            cost=price.cost(used) if price is not None else None,
-            reserved=run.attempt > FIRST_ATTEMPT or self._counts(job.project_id),
+            cost=price.cost(used) if price is not None and used is not None else None,
+            reserved=isinstance(job, Claimed) or self._counts(job.project_id),
         )
 
     def ended(self, charge: Charge) -> None:
@@ -126,12 +132,12 @@ class Accounts:
         self._ledger.abandon(charge)
         self.ended(charge)
 
-    def settle(self, call: Call, status: str, used: Usage | None) -> None:
+    def settle(self, call: Call, ending: str, used: Usage | None) -> None:
         """Write what a forwarded call did cost, if anybody knows. It happens whether or not anybody waits."""
         cost = self._cost(call, _today(), [used] if used is not None else None)
-        self._settle(self._charge(call, status, used, cost))
+        self._settle(self._charge(call, ending, used, cost))
 
-    async def settle_late(self, call_id: str, status: str, used: Sequence[Usage] | None) -> None:
+    async def settle_late(self, call_id: str, ending: str, used: Sequence[Usage] | None) -> None:
         """Write how a call of many requests has ended that was made some time ago, unless that is known."""
         if (waiting := await self._ledger.waiting(call_id)) is None:
             return
@@ -145,13 +151,14 @@ class Accounts:
             size=Size(waiting.model, 0, ()),
         )
         cost = self._cost(call, waiting.at // _DAY_MS, used)
-        self._settle(self._charge(call, status, usage.together(used) if used else None, cost))
+        charge = self._charge(call, ending, usage.together(used) if used else None, cost)
+        self._settle(replace(charge, reserved=True))  # by whichever process began it
 
     def _settle(self, charge: Charge) -> None:
         self._ledger.write(charge)
         self.ended(charge)
 
-    def _charge(self, call: Call, status: str, used: Usage | None, cost: int | None) -> Charge:
+    def _charge(self, call: Call, ending: str, used: Usage | None, cost: int | None) -> Charge:
         return Charge(
             call_id=call.id,
             project_id=call.project_id,
@@ -160,7 +167,7 @@ class Accounts:
             upstream=call.upstream,
             credential=call.credential,
             model=call.size.model,
-            status=status,
+            status=ending,
             usage=used,
             labels={},
             cost=cost,
@@ -201,7 +208,12 @@ class Accounts:
         return project_id in self._budgeted
 
     async def _reserve(self, ask: Ask, model: str) -> None:
-        if refusal := await self._budgets.reserve(ask):
+        try:
+            refusal = await self._budgets.reserve(ask)
+        except asyncio.CancelledError:  # it may be reserved all the same
+            self._budgets.release(ask.call_id)
+            raise
+        if refusal is not None:
             raise _refused(refusal, ask.bill, model)
 
 

@@ -6,6 +6,7 @@ client who goes on, with the `continuation_token` that it is told.
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from typing import Any
 
 from app.core import events, status
 from app.core.events import BrokenStream, Event
@@ -75,11 +76,23 @@ class _Answer:
 
 
 def _sum(one: Json, other: object) -> Json:
-    """Usage of both: numbers added, anything else as it was said last."""
+    """Usage of both: numbers added, also those of each modality and tool; else as it was said last."""
     if not isinstance(other, dict):
         return one
-    added = {
-        name: value + one[name] if isinstance(value, int) and isinstance(one.get(name), int) else value
-        for name, value in other.items()
-    }
-    return {**one, **added}
+    return {**one, **{name: _added(one.get(name), value) for name, value in other.items()}}
+
+
+def _added(one: object, other: Any) -> Any:
+    if isinstance(one, int) and isinstance(other, int):
+        return one + other
+    if not (isinstance(one, list) and isinstance(other, list)):
+        return other
+    sums: dict[str, Json] = {}
+    for each in filter(_is_object, [*one, *other]):
+        name = str(each.get("modality") or each.get("type"))
+        sums[name] = _sum(sums.get(name, {}), each)
+    return list(sums.values())
+
+
+def _is_object(value: object) -> bool:
+    return isinstance(value, dict)

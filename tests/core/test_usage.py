@@ -157,6 +157,7 @@ def test_an_estimate_is_the_input_and_the_most_that_may_come() -> None:
     assert estimate(price, 400, [None], 4096).tokens == 101 + 4096
     assert estimate(price, 400, ["many"], 4096).tokens == 101 + 4096
     assert estimate(price, 400, [50, None, 7], 1000).tokens == 101 + 1057
+    assert estimate(price, 400, [], 4096) == Bill(tokens=101, cost=101)
     assert estimate(None, 400, [50], 4096) == Bill(tokens=151, cost=None)
     assert estimate(price, 10**9, [10**12], 4096).tokens == 2_000_000
 

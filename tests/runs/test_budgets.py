@@ -91,6 +91,26 @@ async def test_a_model_without_a_price_is_unpriced_and_not_free(priced) -> None:
     ]
 
 
+async def test_what_ends_well_and_does_not_say_what_it_used_was_not_free(
+    priced, upstream: ScriptedUpstream
+) -> None:
+    gateway = await asyncio.to_thread(priced, upstream.url)
+    await asyncio.to_thread(set_budget, gateway, "--tokens", "10000")
+    upstream.script(answer({"status": "completed", "steps": []}))
+    upstream.script(answer({"candidates": []}))
+    upstream.script(answer({"embedding": {"values": [1]}}))
+    async with Client(gateway) as client:
+        assert (await client.create(generation_config={"max_output_tokens": 1000})).status == 200
+        for method, asked in (("generateContent", "contents"), ("embedContent", "content")):
+            url = f"/v1beta/models/test-m:{method}"
+            assert (await client.http.post(url, json={asked: []})).status_code == 200
+    rows = await asyncio.to_thread(ledger, gateway, 3)
+    assert [(row["status"], row["total_tokens"], row["cost"]) for row in rows] == [("completed", 0, None)] * 3
+    budget = await asyncio.to_thread(settled, gateway)
+    assert 1100 < budget["spent"] < 1200, "a thousand, a hundred, and none for the embedding"
+    assert budget["reserved"] == 0
+
+
 async def test_a_hard_budget_refuses_what_may_not_fit_and_names_itself(priced) -> None:
     gateway = await asyncio.to_thread(priced)
     budget = set_budget(gateway, "--tokens", "150")

@@ -79,3 +79,20 @@ async def test_a_job_whose_usage_nobody_tells_is_unpriced_and_takes_what_was_res
     ]
     assert budget["spent"] == reserved["spent"] + reserved["reserved"] > 2000
     assert budget["reserved"] == 0
+
+
+async def test_a_job_is_settled_by_whichever_process_sees_its_end(priced, upstream: ScriptedUpstream) -> None:
+    """Also by one that has not heard of the budget yet."""
+    other = await asyncio.to_thread(priced, upstream.url, GATEWAY_KEY_CACHE_SECONDS="60")
+    upstream.script(answer({"status": "completed", "steps": []}))
+    async with Client(other, deadline=30) as there:
+        assert (await there.create()).status == 200
+        await asyncio.to_thread(set_budget, other, "--tokens", "100000")
+        gateway = await asyncio.to_thread(priced, upstream.url)
+        upstream.rescript(batch("b1", "PENDING"))
+        upstream.script(batch("b1", "SUCCEEDED", inlinedResponses={"inlinedResponses": REPLIES}))
+        async with Client(gateway, other.key, deadline=30) as here:
+            assert (await here.http.post(BEGIN, json=ASKED)).status_code == 200
+        assert (await there.http.get("/v1beta/batches/b1")).json()["done"]
+    budget = await asyncio.to_thread(settled, gateway)
+    assert (budget["spent"], budget["reserved"]) == (14, 0)
