@@ -4,9 +4,11 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from app.auth.caller import Caller
 from app.auth.ownership import Ownership
@@ -31,6 +33,7 @@ from app.store.interactions import Interactions
 from app.store.ledger import Ledger
 from app.store.resources import Resources
 from app.store.runs import Runs
+from app.store.schema import usage_ledger
 from app.upstream.routing import Routes
 from tests.conftest import GatewayFactory
 from tests.support.aged import PROJECT, Aged
@@ -124,6 +127,22 @@ async def test_p15_a_fault_of_ours_fails_the_run_and_the_worker_lives(
         assert b"".join(batch.frames for batch in batches).count(b"event: error\n") == 1
     assert engine.executor.live == {}
     assert engine.background.free == 1
+
+
+async def test_d1_a_run_whose_row_could_not_be_written_is_in_the_ledger_all_the_same(
+    engine: Engine, database: Database
+) -> None:
+    """Its project was deleted while it was asked for; the upstream has been called."""
+    caller = Caller("prj_gone", None, None)
+    slot = engine.background.try_enter(caller.project_id)
+    assert slot is not None
+    run = await engine.start(caller, replace(request("well"), background=False), slot, None)
+    assert await run.finished is None
+    query = select(usage_ledger.c.call_id, usage_ledger.c.status)
+    async with asyncio.timeout(20):
+        while not (rows := await database.read(lambda connection: [*map(tuple, connection.execute(query))])):
+            await asyncio.sleep(0.02)
+    assert rows == [(run.id, "failed")]
 
 
 def request(text: str) -> Request:
