@@ -50,6 +50,16 @@ class Affinity:
         makes = request.agent is not None or "environment" in request.options
         return (pool.of_project(caller.project_id) if makes else pool.any(caller.project_id)).fingerprint
 
+    def again(self, job: Job, upstream: str) -> str | None:
+        """The key that a run goes on with: the one it was begun with, unless its project has that no more.
+
+        Raises ApiError (503) when its project has none at all.
+        """
+        pool = self._pools.get(upstream)
+        if not pool or job.credential is None:
+            return job.credential
+        return pool.of(job.credential, job.project_id).fingerprint
+
     def others(self, project_id: str, turn: Turn, upstream: str) -> list[str]:
         """Which other keys the turn may be made with; none where what it names is seen with one key only."""
         request, pool = turn.request, self._pools.get(upstream)

@@ -102,6 +102,7 @@ class Takeover:
         """Call the upstream again, or take up what it keeps."""
         try:
             past = await load(self.books.interactions, self.limits, claimed.project_id, run.request)
+            affinity = self.executor.affinity.again(claimed, adapter.name)
         except ApiError as error:
             run.error = error
             await self.executor.end(run, adapter)
@@ -110,7 +111,7 @@ class Takeover:
         if told is not None:
             told.reconnected()
         history = steps.join((past.history, claimed.input))
-        turn = Turn(run.request, history, None, claimed.credential, run.kept, told)
+        turn = Turn(run.request, history, None, affinity, run.kept, told)
         self.executor.begin(run, adapter, turn)
 
     def _run(self, claimed: Claimed, request: Request, said: Said) -> Run:

@@ -14,7 +14,7 @@ from app.core.usage import Usage
 from app.store.database import Database
 from app.store.keys import Keys, Project
 from app.store.ledger import Charge, Ledger
-from app.store.reports import Sum, Wanted
+from app.store.reports import OPEN, Sum, Wanted
 from app.store.schema import usage_days, usage_ledger
 
 DAY_MS = 86_400_000
@@ -154,6 +154,39 @@ async def test_the_same_call_is_written_once(database: Database) -> None:
         )
         await ledger.write(charge)
     assert found(await ledger.report(Wanted(), "label")) == {"a=b": (1, 1, 5, 0)}
+
+
+async def test_a_call_that_stays_open_is_given_up_some_day_and_never_free(database: Database) -> None:
+    """Until then it is reported, unpriced, and its end may come; after that nothing changes any more."""
+    ledger, now = Ledger(database), int(time.time() * 1000)
+    beginnings = {"call_old": now - 9 * DAY_MS, "call_new": now - 7 * DAY_MS}
+    begun = {"project_id": "prj_1", "status": OPEN, "total_tokens": 0, "cost": None, "labels": None}
+    await fill(database, [call(1, **begun, call_id=each, at=at) for each, at in beginnings.items()])
+    await roll_up(ledger)
+    assert await rolled_up(database) == 1
+    assert found(await ledger.report(Wanted(), "project")) == {"prj_1": (2, 2, 0, 0)}
+    assert await ledger.waiting("call_old") is None
+    assert (await ledger.waiting("call_new") or [])[-1] == beginnings["call_new"]
+    for each in beginnings:
+        end = Charge(
+            call_id=each,
+            project_id="prj_1",
+            key_id=None,
+            kind="batchGenerateContent",
+            upstream=None,
+            credential=None,
+            model=None,
+            status="completed",
+            usage=Usage(total_tokens=5),
+            labels={},
+            cost=3,
+        )
+        await ledger.write(end)
+    await roll_up(ledger)
+    assert found(await ledger.report(Wanted(), "project")) == {"prj_1": (2, 1, 5, 3)}
+    query = select(usage_ledger.c.call_id, usage_ledger.c.status)
+    rows = await database.read(lambda connection: connection.execute(query).all())
+    assert {row.call_id: row.status for row in rows} == {"call_old": "unknown", "call_new": "completed"}
 
 
 @pytest.mark.slow

@@ -17,7 +17,8 @@ from tests.conftest import GatewayFactory
 from tests.support.client import Client
 from tests.support.gateway import Gateway
 from tests.support.records import Records
-from tests.support.upstream import ScriptedUpstream, answer, head, sse, text_events
+from tests.support.runs import QUICK, asked_for, begin, ended
+from tests.support.upstream import HANG, ScriptedUpstream, answer, head, sse, text_events
 
 TOKEN = "an-admin-token-for-tests-0123456789abcdef"
 SAID = {"status": "completed", "steps": [{"type": "model_output", "content": []}]}
@@ -350,3 +351,28 @@ async def test_a_teams_calls_use_its_own_keys(start_gateway: GatewayFactory, ups
             assert (await other.create()).status == 200
             assert (await other.http.get("/v1beta/models")).status_code == 200
         assert set(asked_with(upstream)) == {"free"}
+
+
+@ON_SQLITE
+async def test_a_run_goes_on_with_another_key_when_its_own_is_gone(
+    start_gateway: GatewayFactory, upstream
+) -> None:
+    """And that one is charged."""
+
+    def with_key(key: str) -> str:
+        made = [{"name": "up", "kind": "interactions", "base_url": upstream.url, "api_keys": [key]}]
+        return json.dumps(made)
+
+    upstream.script(HANG)
+    first = await asyncio.to_thread(start_gateway, GATEWAY_UPSTREAMS=with_key("old"), **QUICK)
+    async with Client(first) as client:
+        begun = await begin(client)
+        await asked_for(upstream)
+    await asyncio.to_thread(first.kill)
+    upstream.rescript(answer(SAID))
+    settings = {**QUICK, "GATEWAY_UPSTREAMS": with_key("new"), "GATEWAY_ADMIN_TOKEN": TOKEN}
+    second = await asyncio.to_thread(start_gateway, **settings)
+    async with Client(second, first.key) as client:
+        assert (await ended(client, begun))["status"] == "completed"
+        assert await asyncio.to_thread(charged, second) == await without_failures(client)
+    assert asked_with(upstream) == ["old", "new"]
