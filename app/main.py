@@ -3,12 +3,11 @@
 import asyncio
 import contextlib
 import gc
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import aiohttp
 from fastapi import FastAPI
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
@@ -53,7 +52,7 @@ from app.runs.wakeups import Wakeups
 from app.runs.webhooks import Messenger
 from app.runs.worker import Worker
 from app.settings import Runs as RunSettings
-from app.settings import Settings, Upstream
+from app.settings import Settings
 from app.store import notices
 from app.store.audit import Audit
 from app.store.books import Books
@@ -70,6 +69,7 @@ from app.store.listing import Listing
 from app.store.resources import Resources
 from app.store.retention import Retention
 from app.store.runs import Runs
+from app.store.sealing import Sealing
 from app.store.tokens import Tokens
 from app.store.uploads import Uploads
 from app.store.webhooks import Webhooks
@@ -77,14 +77,7 @@ from app.telemetry.metrics import Metrics
 from app.telemetry.observer import Observer
 from app.telemetry.telling import Telemetry, framework
 from app.upstream import client
-from app.upstream.adapter import Adapter
-from app.upstream.credentials import Credentials, Secret
-from app.upstream.forward import Forwarder, Forwarders
-from app.upstream.interactions import InteractionsAdapter
-from app.upstream.peer import AsgiPeer, HttpPeer, Peer
-from app.upstream.routing import Routes
-from app.upstream.simulator import server as simulator
-from app.upstream.simulator.adapter import SimulatorAdapter
+from app.upstream.configured import Upstreams
 from app.wire.references import GEMINI
 
 _PRICES = Path(__file__).with_name("prices.toml")
@@ -107,16 +100,19 @@ def create_app(settings: Settings) -> ASGIApp:
     async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, object]]:
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(telemetry.close)
-            parts = await _Parts.assemble(settings, telemetry, stack)
+            ground = await _Ground.lay(settings, telemetry, stack)
+            counters = Counters(settings.redis_url.get_secret_value() if settings.redis_url else None)
+            stack.push_async_callback(counters.close)
+            parts = _Parts.assemble(ground, counters)
             stack.push_async_callback(parts.engine.close)
             for loop in (parts.worker, parts.sweeper, parts.messenger, parts.sealer):
                 task = asyncio.create_task(loop.run(), name=type(loop).__name__.lower())
                 stack.callback(task.cancel)
-            _add_routes(app, settings, parts)
-            _add_admin(app, settings, parts, telemetry.metrics)
+            _add_routes(app, parts)
+            _add_admin(app, parts, telemetry.metrics)
             gc.collect()
             gc.freeze()
-            pen = audited.Pen(Audit(parts.database))
+            pen = audited.Pen(Audit(ground.database))
             stack.callback(pen.flush)
             yield {audited.PEN: pen}
 
@@ -129,41 +125,47 @@ def create_app(settings: Settings) -> ASGIApp:
     return Counted(audited.Audited(Limits(app, settings.limits)), app.router.routes, telemetry.observer)
 
 
-@dataclass(frozen=True, slots=True)
-class _Upstreams:
-    """Whatever answers, by the names in the settings."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ground:
+    """What the parts of one process stand on; `owner` is its name on what it runs."""
 
-    pools: Mapping[str, Credentials]
-    adapters: Mapping[str, Adapter]
-    routes: Routes
-    forwarders: Forwarders
+    settings: Settings
+    owner: str
+    peppers: Versions[bytes]
+    observer: Observer
+    database: Database
+    wakeups: Wakeups
+    upstreams: Upstreams
 
     @classmethod
-    def of(
-        cls, settings: Settings, session: aiohttp.ClientSession, peppers: Versions[bytes], observer: Observer
-    ) -> Self:
-        """The configured ones, in their order."""
-        configured = settings.upstreams
-        pools = {each.name: _credentials(each, peppers) for each in configured}
-        adapters = {each.name: _adapter(each, settings, session, pools) for each in configured}
-        forwarders = [
-            Forwarder(each.name, each.models, pools[each.name], _peer(each, session), observer)
-            for each in configured
-        ]
-        routes = Routes([(each.models, adapters[each.name]) for each in configured])
-        return cls(pools, adapters, routes, Forwarders(forwarders))
+    async def lay(cls, settings: Settings, telemetry: Telemetry, stack: contextlib.AsyncExitStack) -> Self:
+        """Open what has to be opened; the stack closes it."""
+        peppers, observer = pepper.load(settings), telemetry.observer
+        database = Database(settings.database_url, settings.sqlite_synchronous, observer)
+        stack.push_async_callback(database.close)
+        wakeups = await stack.enter_async_context(Wakeups(notices.of(settings.database_url)))
+        carry = (
+            telemetry.traces.carry if telemetry.traces and settings.telemetry.forward_traceparent else None
+        )
+        session = await stack.enter_async_context(client.session(settings.timeouts, carry))
+        return cls(
+            settings=settings,
+            owner=ids.new_id("own"),
+            peppers=peppers,
+            observer=observer,
+            database=database,
+            wakeups=wakeups,
+            upstreams=Upstreams.of(settings, session, peppers, observer),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Parts:
     """What the routes and the loops of one process are made of."""
 
-    database: Database
+    ground: _Ground
     holders: Holders
-    wakeups: Wakeups
-    peppers: Versions[bytes]
     ownership: Ownership
-    forwarders: Forwarders
     engine: Engine
     accounts: Accounts
     permits: Permits
@@ -176,66 +178,55 @@ class _Parts:
     sealer: Sealer
 
     @classmethod
-    async def assemble(
-        cls, settings: Settings, telemetry: Telemetry, stack: contextlib.AsyncExitStack
-    ) -> Self:
-        """Put the parts together; the stack takes them apart again."""
-        observer = telemetry.observer
-        runs_settings, peppers, owner = settings.runs, pepper.load(settings), ids.new_id("own")
-        database = Database(settings.database_url, settings.sqlite_synchronous, observer)
-        stack.push_async_callback(database.close)
-        wakeups = await stack.enter_async_context(Wakeups(notices.of(settings.database_url)))
-        carried = telemetry.traces if settings.telemetry.forward_traceparent else None
-        carry = carried.carry if carried else None
-        session = await stack.enter_async_context(client.session(settings.timeouts, carry))
-        upstreams = _Upstreams.of(settings, session, peppers, observer)
-        known = [each for pool in upstreams.pools.values() for each in pool.fingerprints()]
-        resources = Resources(database, {name: each.current for each in known for name in each.all()[1:]})
-        ownership = Ownership(resources, _hosts(settings), enforced=settings.auth == "keys")
-        affinity = Affinity(ownership, upstreams.pools)
-        claims = Claims(database, owner, int(runs_settings.lease * 1000))
+    def assemble(cls, ground: _Ground, counters: Counters) -> Self:
+        """Put the parts together."""
+        settings, database, peppers = ground.settings, ground.database, ground.peppers
+        runs, routes, observer = settings.runs, ground.upstreams.routes, ground.observer
+        claims = Claims(database, ground.owner, int(runs.lease * 1000))
         books = Books(Interactions(database), Runs(database), claims)
+        ownership = _ownership(ground)
+        affinity = Affinity(ownership, ground.upstreams.pools)
         guard = Guard(settings.egress)
         messenger = Messenger(Webhooks(database), Poster(guard), peppers, settings.egress)
         accounts = _accounts(settings, database)
-        counters = Counters(settings.redis_url.get_secret_value() if settings.redis_url else None)
-        stack.push_async_callback(counters.close)
-        executor = Executor(books, affinity, accounts, wakeups, messenger.hint, settings, observer)
-        background = Admission(runs_settings.background, runs_settings.background_per_project, 0, 0)
-        forgetting = Forgetting(Leftovers(database), upstreams.adapters, upstreams.forwarders)
-        chores = (forgetting.some, *accounts.chores, Fingerprints(database, known).some)
-        takeover = Takeover(books, executor, upstreams.routes, background, settings.limits, observer)
-        poll = _SQLITE_POLL if database.is_sqlite else runs_settings.poll
-        mirrors = Mirrors(books, wakeups, runs_settings.tail_bytes, poll)
+        executor = Executor(books, affinity, accounts, ground.wakeups, messenger.hint, settings, observer)
+        background = Admission(runs.background, runs.background_per_project, 0, 0)
+        takeover = Takeover(books, executor, routes, background, settings.limits, observer)
+        mirrors = Mirrors(
+            books, ground.wakeups, runs.tail_bytes, _SQLITE_POLL if database.is_sqlite else runs.poll
+        )
         return cls(
-            database=database,
+            ground=ground,
             holders=Holders(database, pepper.fingerprint(peppers.current)),
-            wakeups=wakeups,
-            peppers=peppers,
             ownership=ownership,
-            forwarders=upstreams.forwarders,
             engine=Engine(
-                owner,
-                books,
-                executor,
-                takeover,
-                upstreams.routes,
-                affinity,
-                accounts,
-                background,
-                wakeups,
-                settings,
+                owner=ground.owner,
+                books=books,
+                executor=executor,
+                takeover=takeover,
+                routes=routes,
+                affinity=affinity,
+                accounts=accounts,
+                background=background,
+                wakeups=ground.wakeups,
+                settings=settings,
             ),
             accounts=accounts,
             permits=Permits(Quota(counters, books.runs.running), accounts),
-            followers=Followers(books, executor.live, mirrors, runs_settings.keep_alive),
-            admission=_admission(runs_settings),
+            followers=Followers(books, executor.live, mirrors, runs.keep_alive),
+            admission=_admission(runs),
             guard=guard,
-            worker=Worker(claims, takeover, executor.live, background, wakeups, runs_settings),
-            sweeper=_sweeper(settings, database, owner, chores, observer),
+            worker=Worker(claims, takeover, executor.live, background, ground.wakeups, runs),
+            sweeper=_sweeper(ground, accounts),
             messenger=messenger,
-            sealer=Sealer(Audit(database), Leases(database), owner, peppers.map(pepper.audit_secret)),
+            sealer=Sealer(Sealing(database), Leases(database), ground.owner, peppers.map(pepper.audit_secret)),
         )
+
+
+def _ownership(ground: _Ground) -> Ownership:
+    settings, known = ground.settings, ground.upstreams.fingerprints()
+    resources = Resources(ground.database, {name: each.current for each in known for name in each.all()[1:]})
+    return Ownership(resources, _hosts(settings), enforced=settings.auth == "keys")
 
 
 def _accounts(settings: Settings, database: Database) -> Accounts:
@@ -249,29 +240,29 @@ def _admission(settings: RunSettings) -> Admission:
     return Admission(*each, settings.queue, settings.queue_wait)
 
 
-def _sweeper(
-    settings: Settings,
-    database: Database,
-    owner: str,
-    chores: Sequence[Callable[[], Awaitable[bool]]],
-    observer: Observer,
-) -> Sweeper:
-    window = int(settings.runs.resume_window * 1000)
-    retention = Retention(database, settings.retention.clock, window)
-    return Sweeper(retention, Leases(database), chores, owner, settings.retention, observer)
+def _sweeper(ground: _Ground, accounts: Accounts) -> Sweeper:
+    """What tidies up, and what else is done at its pace."""
+    settings, database, upstreams = ground.settings, ground.database, ground.upstreams
+    forgetting = Forgetting(Leftovers(database), upstreams.adapters, upstreams.forwarders)
+    fingerprints = Fingerprints(database, upstreams.fingerprints())
+    chores = (forgetting.some, *accounts.chores, fingerprints.some)
+    retention = Retention(database, settings.retention.clock, int(settings.runs.resume_window * 1000))
+    leases = Leases(database)
+    return Sweeper(retention, leases, chores, ground.owner, settings.retention, ground.observer)
 
 
-def _add_routes(app: FastAPI, settings: Settings, parts: _Parts) -> None:
+def _add_routes(app: FastAPI, parts: _Parts) -> None:
     """Put the routes into the application, the hot ones first."""
-    database, passthrough = parts.database, settings.auth == "passthrough"
+    ground, settings, database = parts.ground, parts.ground.settings, parts.ground.database
+    passthrough = settings.auth == "passthrough"
     authenticator = Authenticator(
-        parts.peppers,
+        ground.peppers,
         parts.holders.passthrough if passthrough else parts.holders.of_key,
         passthrough=passthrough,
         cache_seconds=settings.key_cache_seconds,
         addresses=Addresses(settings.trusted_proxies),
     )
-    parts.wakeups.on_revoked(authenticator.forget)
+    ground.wakeups.on_revoked(authenticator.forget)
     interactions = Interactions(database)
     creating = CreateRoute(
         authenticator=authenticator,
@@ -293,20 +284,22 @@ def _add_routes(app: FastAPI, settings: Settings, parts: _Parts) -> None:
         settings=settings,
     )
     listing = ListingRoutes(authenticator, Listing(database))
-    front = Front(authenticator, parts.ownership, parts.forwarders, parts.permits, parts.accounts, settings)
-    uploading = UploadRoutes(front, Uploads(database), _digests(parts.peppers))
+    forwarders = ground.upstreams.forwarders
+    front = Front(authenticator, parts.ownership, forwarders, parts.permits, parts.accounts, settings)
+    uploading = UploadRoutes(front, Uploads(database), _digests(ground.peppers))
     app.router.routes[:0] = [*surface.routes(), *listing.routes()]
     app.include_router(health.router(database))
     app.router.routes.extend([*ForwardRoutes(front).routes(), *uploading.routes()])
 
 
-def _add_admin(app: FastAPI, settings: Settings, parts: _Parts, metrics: Metrics) -> None:
+def _add_admin(app: FastAPI, parts: _Parts, metrics: Metrics) -> None:
     """The admin API, and the metrics, which its tokens let see."""
-    tokens, addresses = Tokens(parts.database), Addresses(settings.trusted_proxies)
+    ground, settings = parts.ground, parts.ground.settings
+    tokens, addresses = Tokens(ground.database), Addresses(settings.trusted_proxies)
     environment = settings.admin_token.get_secret_value() if settings.admin_token else None
     found = parts.holders.of_token, tokens.exist
-    bearers = Bearers(parts.peppers, environment, *found, settings.key_cache_seconds)
-    gateway = Gateway(settings, parts.database, parts.forwarders.pools())
+    bearers = Bearers(ground.peppers, environment, *found, settings.key_cache_seconds)
+    gateway = Gateway(settings, ground.database, ground.upstreams.forwarders.pools())
     app.router.routes.append(Mount(admin.PREFIX, admin.create(gateway, bearers, addresses)))
     metrics.gauge(
         "live_runs", "Runs of this process that have not ended.", lambda: len(parts.engine.executor.live)
@@ -325,36 +318,7 @@ def _digests(peppers: Versions[bytes]) -> Callable[[str], Versions[bytes]]:
     return lambda token: peppers.map(lambda each: digest(each, token))
 
 
-def _credentials(upstream: Upstream, peppers: Versions[bytes]) -> Credentials:
-    keys = [
-        Secret(each.key.get_secret_value(), each.weight, frozenset(each.projects))
-        for each in upstream.api_keys
-    ]
-    if upstream.kind == "simulator" and not keys:
-        keys = [Secret("embedded")]  # it takes any
-    return Credentials(upstream.name, keys, peppers)
-
-
 def _hosts(settings: Settings) -> frozenset[str]:
     """The hosts whose URIs mean files of an upstream."""
     bases = [upstream.base_url for upstream in settings.upstreams if upstream.base_url is not None]
     return frozenset({GEMINI, *(str(base.host) for base in bases)})
-
-
-def _adapter(
-    upstream: Upstream,
-    settings: Settings,
-    session: aiohttp.ClientSession,
-    pools: Mapping[str, Credentials],
-) -> Adapter:
-    name = upstream.name
-    if upstream.kind == "simulator":
-        return SimulatorAdapter(name)
-    return InteractionsAdapter(name, session, str(upstream.base_url), pools[name], settings.runs)
-
-
-def _peer(upstream: Upstream, session: aiohttp.ClientSession) -> Peer:
-    """What the rest of the API is forwarded to: a server, or the simulator's, in this process."""
-    if upstream.kind == "simulator":
-        return AsgiPeer(simulator.create_app())
-    return HttpPeer(session, str(upstream.base_url))
