@@ -4,7 +4,6 @@ import asyncio
 import datetime as dt
 import ipaddress
 import ssl
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -382,16 +381,14 @@ async def test_s2_no_proxy_of_the_environment_is_used(monkeypatch):
     [
         [HANG],
         [b"HTTP/1.1 200 OK\r\n", HANG],
-        [*[action for _ in range(100) for action in (b"HTTP/1.1 102 Processing\r\n\r\n", Pause(0.1))]],
+        [*[action for _ in range(1000) for action in (b"HTTP/1.1 102 Processing\r\n\r\n", Pause(0.1))]],
     ],
 )
 async def test_s2_a_slow_receiver_is_left(actions: list[Action]):
     async with receiver(*actions) as home:
-        begun = time.monotonic()
         with pytest.raises(Unreachable, match="in time"):
             await post(home.url, guard("127.0.0.0/8", seconds=0.5))
-        assert time.monotonic() - begun < 5
-        await asyncio.wait_for(home.requests[0].left.wait(), 10)
+        await home.requests[0].abandoned()
 
 
 async def test_s2_a_slow_name_server_is_left():
@@ -412,7 +409,7 @@ async def test_s2_a_huge_body_is_not_read_to_its_end():
     piece = bytes(2**20)
     async with receiver(head(), *[piece] * 256) as home:
         assert await post(home.url, guard("127.0.0.0/8")) == 200
-        await asyncio.wait_for(home.requests[0].left.wait(), 10)
+        await home.requests[0].abandoned()
         assert home.requests[0].sent < 64 * 2**20
 
 

@@ -60,7 +60,7 @@ def test_c6_chunked_body_larger_than_the_limit(narrow: Gateway) -> None:
 def test_c6_content_length_too_long(narrow: Gateway) -> None:
     began = time.monotonic()
     must_refuse(narrow, request(narrow, body=GOOD, content_length=str(len(GOOD) + 1)), 408)
-    assert DEADLINE / 2 < time.monotonic() - began < PATIENCE
+    assert DEADLINE / 2 < time.monotonic() - began < PATIENCE / 2
 
 
 def test_c6_content_length_too_short(narrow: Gateway) -> None:
@@ -104,14 +104,14 @@ def test_c6_rest_of_a_refused_body_is_not_read_for_ever(narrow: Gateway) -> None
         assert connection.answer().status == 401
         began = time.monotonic()
         connection.socket.settimeout(0.1)
-        while time.monotonic() - began < PATIENCE:
+        while time.monotonic() - began < PATIENCE / 2:
             connection.send(b"1\r\nx\r\n")
             try:
                 assert connection.closed()
                 break
             except TimeoutError:
                 continue
-        assert DEADLINE / 2 < time.monotonic() - began < PATIENCE
+        assert DEADLINE / 2 < time.monotonic() - began < PATIENCE / 2
 
 
 # --- C7: slowness ---
@@ -129,7 +129,7 @@ def test_c7_half_sent_headers_are_closed_at_the_deadline(narrow: Gateway, half: 
     for connection in connections:
         assert connection.closed()
         connection.close()
-    assert DEADLINE / 2 < time.monotonic() - began < PATIENCE
+    assert DEADLINE / 2 < time.monotonic() - began < PATIENCE / 2
 
 
 def test_c7_headers_that_trickle_are_closed_at_the_deadline(narrow: Gateway) -> None:
@@ -142,7 +142,7 @@ def test_c7_headers_that_trickle_are_closed_at_the_deadline(narrow: Gateway) -> 
                 break
             except TimeoutError:
                 continue
-        assert DEADLINE / 2 < time.monotonic() - began < PATIENCE
+        assert DEADLINE / 2 < time.monotonic() - began < PATIENCE / 2
 
 
 def test_c7_second_request_has_the_deadline_too(narrow: Gateway) -> None:
@@ -152,7 +152,7 @@ def test_c7_second_request_has_the_deadline_too(narrow: Gateway) -> None:
         began = time.monotonic()
         connection.send(request(narrow, body=GOOD)[:40])
         assert connection.closed()
-        assert DEADLINE / 2 < time.monotonic() - began < PATIENCE
+        assert DEADLINE / 2 < time.monotonic() - began < PATIENCE / 2
 
 
 def test_c7_an_answer_may_take_longer_than_a_header(narrow: Gateway) -> None:

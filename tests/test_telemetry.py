@@ -162,7 +162,7 @@ def a_request(observer: Observer, usage: dict[str, int]) -> None:
 
 
 def test_counting_a_request_costs_next_to_nothing():
-    """Some 5 microseconds on a quiet machine; the best of many rounds, with room for a busy one."""
+    """Some 5 microseconds on a quiet machine: by the cost of the calls alone, with room for a busy one."""
     metrics = Metrics(["gemini-*", "*"])
     usage = {"total_input_tokens": 7, "total_output_tokens": 9, "total_thought_tokens": 3}
 
@@ -172,8 +172,8 @@ def test_counting_a_request_costs_next_to_nothing():
             a_request(observer, usage)
         return (time.perf_counter() - began) / 1000
 
-    cost = min(spent(metrics) for _ in range(20)) - min(spent(QUIET) for _ in range(20))
-    assert cost < 15e-6, f"{cost * 1e6:.1f} us"
+    counted, not_counted = (min(spent(each) for _ in range(30)) for each in (metrics, QUIET))
+    assert counted < 30 * not_counted, f"{counted * 1e6:.1f} us instead of {not_counted * 1e6:.1f} us"
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.support import PATIENCE
 from tests.support.gateway import COMMAND, clean_environment
 
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -49,7 +50,7 @@ class Folder:
             cwd=self.path,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=2 * PATIENCE,
             check=False,
         )
 
@@ -60,7 +61,7 @@ class Folder:
             process = subprocess.Popen(
                 [COMMAND, *arguments], env=self.environment, cwd=self.path, stdout=out, stderr=out
             )
-        self._stack.callback(process.wait, 20)
+        self._stack.callback(process.wait, PATIENCE)
         self._stack.callback(process.kill)
         return Started(process, log)
 
@@ -75,7 +76,7 @@ class Started:
 
     def _url(self) -> str:
         """What it says where it is, as soon as it answers there."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 2 * PATIENCE
         while self._process.poll() is None and time.monotonic() < deadline:
             found = re.search(r"on (http\S+)", self.printed())
             with contextlib.suppress(httpx.TransportError):
@@ -93,14 +94,14 @@ class Started:
             self.url + "/v1beta/interactions",
             json={"model": "m", "input": "Hello", **body},
             headers={"x-goog-api-key": key},
-            timeout=20,
+            timeout=PATIENCE,
             trust_env=False,
         )
 
     def end(self) -> str:
         """What it printed until it ended in good order."""
         self._process.terminate()
-        assert self._process.wait(30) in (0, -signal.SIGTERM), self.printed()
+        assert self._process.wait(2 * PATIENCE) in (0, -signal.SIGTERM), self.printed()
         assert "Traceback" not in self.printed()
         return self.printed()
 
@@ -125,7 +126,7 @@ def test_several_workers_serve_one_database(folder: Folder):
         answer = started.create(key, previous_interaction_id=made[-1] if made else None)
         assert answer.status_code == 200, answer.text
         made.append(answer.json()["id"])
-    with httpx.Client(base_url=started.url, headers={"x-goog-api-key": key}, timeout=20) as client:
+    with httpx.Client(base_url=started.url, headers={"x-goog-api-key": key}, timeout=PATIENCE) as client:
         assert [client.get(f"/v1/interactions/{one}").status_code for one in made] == [200] * 20
     started.end()
 
@@ -184,12 +185,12 @@ def on_a_terminal(folder: Folder, *arguments: str) -> str:
     os.close(slave)
     printed = b"".join(read(master))
     os.close(master)
-    assert process.wait(20) == 0
+    assert process.wait(PATIENCE) == 0
     return re.sub(r"\x1b\[[0-9;]*m", "", printed.decode())
 
 
 def read(master: int) -> Iterator[bytes]:
-    while select.select([master], [], [], 20)[0]:
+    while select.select([master], [], [], PATIENCE)[0]:
         try:
             yield os.read(master, 65536)
         except OSError:  # how a terminal says that it has been left

@@ -11,7 +11,7 @@ from tests.conftest import GatewayFactory
 _README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.timeout(240)  # a dozen processes
+@pytest.mark.timeout(600)  # a dozen processes
 def test_a_newcomer_makes_two_teams_and_sees_what_they_use(start_gateway: GatewayFactory):
     gateway = start_gateway()
     section = _README.partition("## For a team")[2].partition("\n## ")[0]

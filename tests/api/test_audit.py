@@ -9,6 +9,7 @@ import pytest
 
 from app.api.audited import _Strangers
 from tests.conftest import GatewayFactory
+from tests.support import PATIENCE
 from tests.support.gateway import Gateway
 from tests.support.records import Records
 
@@ -30,7 +31,7 @@ def record(gateway: Gateway, answer: httpx.Response) -> dict[str, Any]:
 
 
 def wait(gateway: Gateway, query: str) -> dict[str, Any]:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         with Records(gateway.database_url) as records:
             found = records.rows(query)
@@ -148,7 +149,7 @@ def test_s9_a10_all_of_it_is_sealed_within_seconds_and_verified(start_gateway: G
     with gateway.client() as client:
         answers = [create(client) for _ in range(30)]
     assert {answer.status_code for answer in answers} == {200}
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     with Records(gateway.database_url) as records:
         while records.count("audit_log", "action = 'interaction.create' AND seq IS NOT NULL") < 30:
             assert time.monotonic() < deadline
@@ -172,7 +173,7 @@ def test_an_entry_is_not_lost_without_a_trace_when_it_cannot_be_written(start_ga
     with gateway.client() as client:
         answer = create(client)
     assert answer.status_code == 200
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while "not written to the audit log" not in gateway.log():
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -13,6 +13,7 @@ from app.auth import pepper
 from app.auth.keys import digest
 from app.core.versions import Versions
 from app.settings import Settings, SettingsError
+from tests.support import PATIENCE
 from tests.support.gateway import clean_environment
 
 _LOAD = """
@@ -68,11 +69,11 @@ def test_processes_that_start_together_make_the_same(tmp_path: Path):
         )
         for sign in signs
     ]
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 2 * PATIENCE
     while not all(sign.exists() for sign in signs) and time.monotonic() < deadline:
         time.sleep(0.01)
     (tmp_path / "gate").touch()
-    found = {process.communicate(timeout=30)[0].strip() for process in processes}
+    found = {process.communicate(timeout=2 * PATIENCE)[0].strip() for process in processes}
     assert found == {(tmp_path / "data" / "pepper").read_text().strip()}
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["pepper"]
 

@@ -30,7 +30,7 @@ _SETTINGS = {
     "GATEWAY_TIMEOUTS__RUN": "40",
     "GATEWAY_TIMEOUTS__BACKGROUND": "40",
 }
-_QUIET = 60.0
+_QUIET = 120.0
 """Seconds in which everything must have ended: deadline, lease, poll, and a slow machine."""
 _ROOT = Path(__file__).parents[2]
 

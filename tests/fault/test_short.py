@@ -12,7 +12,7 @@ from tests.fault.clients import draw
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 async def test_p1_p3_p4_p7_p8_no_promise_is_broken(database_url: str, tmp_path: Path) -> None:
     """Thirty runs on each database; what was drawn must have happened, or nothing was tried."""
     campaign = Campaign(runs=30, seed=4, at_once=8)

@@ -14,7 +14,7 @@ from tests.support.gateway import Gateway
 from tests.support.records import Records
 
 _PATH = "/v1beta/interactions"
-_PATIENCE = 20.0
+_PATIENCE = 60.0
 _SOME = 3
 """So many there are before any goes away, or there would be little to do."""
 

@@ -12,8 +12,8 @@ from tests.machine.machine import Machine
 from tests.support.gateway import Gateway
 
 _QUICK = {
-    "GATEWAY_RUNS__LEASE": "1",
-    "GATEWAY_RUNS__HEARTBEAT": "0.3",
+    "GATEWAY_RUNS__LEASE": "3",
+    "GATEWAY_RUNS__HEARTBEAT": "0.5",
     "GATEWAY_RUNS__POLL": "0.2",
     "GATEWAY_RETENTION__SWEEP_SECONDS": "3600",
 }

@@ -1,6 +1,7 @@
 """Rows D1, D3, D4 and D7 of the fault list: chains through runs that go on, and very long ones."""
 
 import asyncio
+import math
 import time
 from typing import Any
 
@@ -10,6 +11,7 @@ from app.store.database import Database
 from app.store.interactions import Interactions
 from tests.conftest import GatewayFactory
 from tests.runs.conftest import Replicas
+from tests.support import PATIENCE
 from tests.support.aged import PROJECT, Aged, aged, chain
 from tests.support.client import Client, without_comments
 from tests.support.records import Records
@@ -112,15 +114,23 @@ async def test_d4_a_chain_of_ten_thousand_turns_and_as_many_children(database: D
     interactions = Interactions(database)
     seconds = []
     for length in (TURNS // 10, TURNS):
-        await interactions.chain(PROJECT, line[length - 1]["id"])  # into memory
-        began = time.perf_counter()
         links = await interactions.chain(PROJECT, line[length - 1]["id"])
-        seconds.append(time.perf_counter() - began)
         assert [link.id for link in links] == [row["id"] for row in line[:length]]
-    assert seconds[1] < 40 * seconds[0] + 0.5, f"ten times as long took {seconds}"
-    began = time.perf_counter()
+        seconds.append(await spent(interactions, line[length - 1]["id"]))
+    assert seconds[1] < 60 * seconds[0], f"ten times as long took {seconds}"
     assert len(await interactions.chain(PROJECT, "v1_child_000007")) == 102
-    assert time.perf_counter() - began < seconds[1] + 0.5, "the other children were looked at"
+    child = await spent(interactions, "v1_child_000007")
+    assert child < seconds[1], "the other children were looked at"
+
+
+async def spent(interactions: Interactions, interaction_id: str) -> float:
+    """The seconds that a chain takes when nothing else gets in between: the best of some."""
+    best = math.inf
+    for _ in range(7):
+        began = time.perf_counter()
+        await interactions.chain(PROJECT, interaction_id)
+        best = min(best, time.perf_counter() - began)
+    return best
 
 
 async def test_d4_a_conversation_past_its_limit_is_refused(
@@ -132,7 +142,7 @@ async def test_d4_a_conversation_past_its_limit_is_refused(
         await store.add(*line[first : first + 1000])
     gateway = await asyncio.to_thread(start_gateway, upstream.url, GATEWAY_LIMITS__CHAIN_TURNS=str(TURNS))
     upstream.script(PLAIN)
-    async with Client(gateway, gateway.new_key("aged"), deadline=50) as client:
+    async with Client(gateway, gateway.new_key("aged"), deadline=2 * PATIENCE) as client:
         for way in ({}, {"stream": True}, {"background": True}, {"store": False}):
             refused = await client.create(previous_interaction_id=line[-1]["id"], **way)
             assert (refused.status, refused.json()["error"]["code"]) == (400, "invalid_request")

@@ -22,12 +22,13 @@ from app.store.runs import Runs
 from tests.conftest import GatewayFactory
 from tests.runs.conftest import Replicas
 from tests.store.conftest import Store, new, outcome
+from tests.support import PATIENCE
 from tests.support.aged import Aged
 from tests.support.client import Client
 from tests.support.gateway import Gateway
 from tests.support.records import Records
 from tests.support.runs import PATH, SAID, STEP, asked_for, begin, ended, slowly, until
-from tests.support.upstream import Pause, ScriptedUpstream, answer
+from tests.support.upstream import Gate, Pause, ScriptedUpstream, answer
 
 PLAIN = answer({"status": "completed", "steps": [STEP]})
 THOUSANDS = 3000
@@ -81,7 +82,7 @@ async def listened(followers: Followers, run_id: str) -> bytes:
 @pytest.fixture
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
     """A client that opens as many connections as it is asked to."""
-    timeout = aiohttp.ClientTimeout(total=50)
+    timeout = aiohttp.ClientTimeout(total=150)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as made:
         yield made
 
@@ -139,7 +140,9 @@ async def test_c12_a_thousand_creates_at_once(
     assert statuses[200] >= 150
     assert statuses[429] + statuses[503] > 0, "the limit was never reached"
     with Records(gateway.database_url) as records:
-        await until(lambda: not records.count("interactions", "status IN ('queued', 'in_progress')"), 40)
+        await until(
+            lambda: not records.count("interactions", "status IN ('queued', 'in_progress')"), 2 * PATIENCE
+        )
         rows = records.rows("SELECT status, attempt, lease_until FROM interactions")
     assert Counter(rows) == {("completed", 1, None): statuses[200]}
     assert "locked" not in gateway.log() + "".join(text for _, text in answers)
@@ -152,11 +155,12 @@ async def test_c12_each_project_has_its_share(
     settings = {
         "GATEWAY_RUNS__CONCURRENT": "3",
         "GATEWAY_RUNS__CONCURRENT_PER_PROJECT": "2",
-        "GATEWAY_RUNS__QUEUE_WAIT": "0.5",
+        "GATEWAY_RUNS__QUEUE_WAIT": "1",
     }
     gateway = await asyncio.to_thread(start_gateway, upstream.url, **settings)
     keys = await asyncio.gather(*(asyncio.to_thread(gateway.new_key) for _ in range(2)))
-    upstream.script(Pause(2.5), PLAIN)
+    gate = Gate()
+    upstream.script(gate, PLAIN)
     async with Client(gateway) as one, Client(gateway, keys[0]) as two, Client(gateway, keys[1]) as three:
         mine = [asyncio.ensure_future(one.create(input=f"{n}")) for n in range(2)]
         await asked_for(upstream, 2)
@@ -168,6 +172,7 @@ async def test_c12_each_project_has_its_share(
         refused = await three.create()
         assert (refused.status, refused.json()["error"]["code"]) == (503, "service_unavailable")
         assert int(refused.headers["retry-after"]) >= 1
+        gate.open()
         await mine[0]
         assert {heard.status for heard in await asyncio.gather(*mine, theirs, three.create())} == {200}
     assert len(upstream.requests) == 4
@@ -182,11 +187,13 @@ async def test_c12_background_runs_past_the_share_wait_and_run(
         start_gateway, upstream.url, GATEWAY_RUNS__BACKGROUND_PER_PROJECT="1", GATEWAY_RUNS__POLL="0.2"
     )
     stranger = await asyncio.to_thread(gateway.new_key)
-    upstream.script(Pause(0.5), *slowly(0))
+    gate = Gate()
+    upstream.script(gate, *slowly(0))
     async with Client(gateway) as mine, Client(gateway, stranger) as theirs:
         begun = [await mine.create(background=True, input=f"{n}") for n in range(3)]
         assert [heard.json()["status"] for heard in begun] == ["in_progress", "queued", "queued"]
         other = await theirs.create(background=True)
         assert other.json()["status"] == "in_progress"
+        gate.open()
         assert {(await ended(mine, heard.id))["status"] for heard in begun} == {"completed"}
         assert (await ended(theirs, other.id))["status"] == "completed"

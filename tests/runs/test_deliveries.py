@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import GatewayFactory
+from tests.support import PATIENCE
 from tests.support.client import Client
 from tests.support.upstream import HANG, Asked, Pause, ScriptedUpstream, answer, head
 
@@ -25,7 +26,7 @@ def must_be_signed(asked: Asked, shown: str) -> None:
 
 async def told(receiver: ScriptedUpstream, count: int = 1) -> list[dict[str, Any]]:
     """What the receiver has been told, once it is so much."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE):
         while len(receiver.requests) < count:
             await asyncio.sleep(0.02)
     return [asked.json() for asked in receiver.requests]

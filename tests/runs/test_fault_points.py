@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.conftest import GatewayFactory
+from tests.support import PATIENCE
 from tests.support.client import Client, events
 from tests.support.mortal import Nursery
 from tests.support.records import Records
@@ -32,8 +33,8 @@ class Life:
 
 async def live(nursery: Nursery, point: int, **body: Any) -> Life:
     """One run in a process that dies at this point, as its client sees it."""
-    mortal, life = await asyncio.to_thread(nursery.start, point), Life(point)
-    async with Client(mortal, deadline=40) as client:
+    mortal, life, whole = await asyncio.to_thread(nursery.start, point), Life(point), False
+    async with Client(mortal) as client:
         with contextlib.suppress(httpx.TransportError):
             asked = {"model": "m", "input": f"to die at {point}", "background": True, **body}
             async with client.http.stream("POST", PATH, json=asked) as response:
@@ -41,8 +42,9 @@ async def live(nursery: Nursery, point: int, **body: Any) -> Life:
                     life.told += chunk
             if not body:
                 await ended(client, json.loads(life.told)["id"])
-    with contextlib.suppress(TimeoutError):
-        await until(lambda: mortal.dead, 0.3)
+            whole = True
+    with contextlib.suppress(TimeoutError):  # one that has told the end may still be about to die
+        await until(lambda: mortal.dead, 1 if whole else PATIENCE)
     life.died = mortal.dead
     mortal.kill()
     return life

@@ -97,7 +97,7 @@ async def test_p5_however_many_claim_at_once_each_run_is_claimed_once(
     gate.touch()
     claimed: list[str] = []
     for process in processes:
-        out, complaints = await asyncio.to_thread(process.communicate, timeout=3 * PATIENCE)
+        out, complaints = await asyncio.to_thread(process.communicate, timeout=2 * PATIENCE)
         assert (process.returncode, complaints) == (0, "")
         claimed += out.split()
     assert len(claimed) == len(set(claimed)), "the same attempt of a run was given to two"

@@ -36,6 +36,7 @@ from app.store.runs import Runs
 from app.store.schema import usage_ledger
 from app.upstream.routing import Routes
 from tests.conftest import GatewayFactory
+from tests.support import PATIENCE
 from tests.support.aged import PROJECT, Aged
 from tests.support.client import Client
 from tests.support.runs import QUICK, SAID, STEP, STREAM, begin, ended, written
@@ -106,7 +107,7 @@ async def test_p15_a_fault_of_ours_fails_the_run_and_the_worker_lives(
     ]
     interactions = engine.books.interactions
     for number, each in enumerate(begun):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while (found := await interactions.get(PROJECT, each.id)) is None or found.status in {
                 "queued",
                 "in_progress",
@@ -173,7 +174,7 @@ async def test_p11_a_replica_whose_clock_is_wrong(
         asyncio.to_thread(start_gateway, upstream.url, **QUICK),
         asyncio.to_thread(start_gateway, upstream.url, **QUICK, **shifted),
     )
-    upstream.script(STREAM + sse(*SAID[:4]), Pause(3), sse(*SAID[4:]))
+    upstream.script(STREAM + sse(*SAID[:4]), Pause(4), sse(*SAID[4:]))
     key = right.new_key("default")
     async with Client(right, key) as here, Client(wrong, key) as there:
         found = [await begin(client) for client in (here, there)]
@@ -188,4 +189,4 @@ async def test_p11_a_replica_whose_clock_is_wrong(
         await written(right, condition=f"interaction_id = '{left}'")
         upstream.rescript(STREAM + sse(*SAID))
         wrong.kill()
-        assert (await ended(here, left, 10))["status"] == "completed"
+        assert (await ended(here, left))["status"] == "completed"

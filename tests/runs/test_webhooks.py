@@ -24,6 +24,7 @@ from app.settings import Egress
 from app.store.database import Database
 from app.store.keys import Keys, Project
 from app.store.webhooks import Delivery, Webhooks, insert_deliveries
+from tests.support import PATIENCE
 from tests.support.records import Records
 from tests.support.upstream import HANG, Asked, ScriptedUpstream, answer, head
 
@@ -83,7 +84,7 @@ def delivery(number: int, url: str, project: str = MINE) -> Delivery:
 
 
 async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(PATIENCE):
         while not condition():
             await asyncio.sleep(0.02)
 

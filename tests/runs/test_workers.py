@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import GatewayFactory
+from tests.support import PATIENCE
 from tests.support.client import Client
 from tests.support.gateway import Gateway
 from tests.support.records import Records
@@ -63,12 +64,12 @@ async def owner(gateway: Gateway, found: str) -> str:
 async def test_p12_workers_on_one_file_are_one_gateway(
     start_gateway: GatewayFactory, upstream: ScriptedUpstream
 ) -> None:
-    gateway = await asyncio.to_thread(start_gateway, upstream.url, **QUICK, GATEWAY_RUNS__DRAIN="3")
+    gateway = await asyncio.to_thread(start_gateway, upstream.url, **QUICK, GATEWAY_RUNS__DRAIN="20")
     await asyncio.to_thread(gateway.stop)
     await asyncio.to_thread(gateway.start, "--workers", str(WORKERS))
     await until(lambda: len(children(gateway)) == WORKERS)
     upstream.script(Pause(0.5), *slowly(0.02))
-    async with Client(gateway, deadline=40) as client:
+    async with Client(gateway) as client:
         # A connection for each call, so that the calls meet all workers.
         client.http.headers["connection"] = "close"
         found = await asyncio.gather(*(begin(client, input=f"{n}") for n in range(12)))
@@ -118,7 +119,7 @@ async def test_p13_without_free_descriptors_it_sheds_and_recovers(
     assert gateway.process is not None
     pid = gateway.process.pid
     upstream.script(answer({"status": "completed", "steps": []}))
-    async with Client(gateway, deadline=20) as client:
+    async with Client(gateway) as client:
         kept = await client.create()
         in_use = descriptors(pid)
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (in_use + 8, in_use + 8))
@@ -131,7 +132,7 @@ async def test_p13_without_free_descriptors_it_sheds_and_recovers(
         for each in crowd:
             each.close()
         await until(lambda: descriptors(pid) <= in_use + 4)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while (await client.create(input="again")).status != 200:
                 await asyncio.sleep(0.1)
     async with Client(gateway) as newcomer:

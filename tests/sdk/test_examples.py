@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import PATIENCE
 from tests.support.gateway import Gateway, clean_environment
 
 _ROOT = Path(__file__).parents[2]
@@ -28,14 +29,14 @@ def test_the_curl_example(gateway: Gateway):
     _check(gateway, said)
 
 
-@pytest.mark.timeout(300)  # the first time, npm installs
+@pytest.mark.timeout(600)  # the first time, npm installs
 def test_the_javascript_example(gateway: Gateway):
     if shutil.which("node") is None:
         pytest.skip("NO NODE: the JavaScript example does not run")
     _check(gateway, _run(gateway, "node", str(_installed() / "conversation.mjs")))
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_readme(gateway: Gateway):
     text = (_ROOT / "README.md").read_text(encoding="utf-8")
     curl, python, script = (
@@ -53,7 +54,9 @@ def test_the_readme(gateway: Gateway):
 
 def _run(gateway: Gateway, *command: str) -> str:
     environment = clean_environment(GOOGLE_GEMINI_BASE_URL=gateway.url, GEMINI_API_KEY=gateway.key)
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=2 * PATIENCE, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -80,7 +83,7 @@ def _installed() -> Path:
         for name in ("package.json", "package-lock.json", ".npmrc"):
             shutil.copy(_EXAMPLES / name, draft)
         npm = ["npm", "ci"]
-        done = subprocess.run(npm, cwd=draft, timeout=240, check=False, capture_output=True, text=True)
+        done = subprocess.run(npm, cwd=draft, timeout=400, check=False, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
         draft.rename(kept)
     shutil.copy(_EXAMPLES / "conversation.mjs", kept)

@@ -18,6 +18,7 @@ from app.store.reports import Wanted
 from app.store.schema import reservations, usage_ledger, webhook_deliveries
 from app.store.spending import Ask, Level
 from tests.store.conftest import HOUR, MINE, THEIRS, Store, new, outcome
+from tests.support import PATIENCE
 
 
 def told(before: Budget | None, after: Budget | None = None) -> Entry:
@@ -221,7 +222,7 @@ async def test_500_calls_at_once_and_no_lost_cent(  # noqa: PLR0915 - what is co
                 await Budgets(place).tally(project)
 
     try:
-        async with asyncio.timeout(50):
+        async with asyncio.timeout(PATIENCE):
             await asyncio.gather(*(call(number) for number in range(500)))
             levels: dict[str, Level] = {}
             for project in (MINE, THEIRS):

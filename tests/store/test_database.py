@@ -35,7 +35,7 @@ async def count(database: Database) -> int:
 def busy_writer(database: Database) -> Iterator[None]:
     """Keep the writer thread busy, so that what is written meanwhile gathers."""
     go = threading.Event()
-    database.write(lambda _, batch: [go.wait(10) for _ in batch], None)
+    database.write(lambda _, batch: [go.wait(60) for _ in batch], None)
     time.sleep(0.05)
     try:
         yield
@@ -199,7 +199,7 @@ async def test_a_deadlock_between_replicas_is_not_an_outage(store: Store, databa
         [(first, second)] = batch
         lock(connection, first)
         if not met.is_set():
-            both.wait(10)
+            both.wait(60)
             met.set()
         lock(connection, second)
         return [True]

@@ -112,7 +112,7 @@ async def test_c11_projects_and_keys_are_independent(store: Database) -> None:
 
 async def test_c11_copies_in_one_transaction(store: Database) -> None:
     go = threading.Event()
-    store.write(lambda _, batch: [go.wait(10) for _ in batch], None)
+    store.write(lambda _, batch: [go.wait(60) for _ in batch], None)
     copies = [said(store, Create(f"v1_{number}")) for number in range(10)]
     copying = [asyncio.ensure_future(each) for each in copies]
     await asyncio.sleep(0.05)
@@ -169,7 +169,7 @@ class _Slow:
     def __call__(self, connection: Connection, batch: Sequence[Create]) -> Sequence[Existing | None]:
         told = create(connection, batch)
         self.claimed.set()
-        self.go.wait(10)
+        self.go.wait(60)
         if self._fails:
             raise ValueError("not committed")
         return told
@@ -193,7 +193,7 @@ async def test_c11_who_comes_during_the_others_transaction_is_told_how_it_ended(
     slow = _Slow(fails=fails)
     with _finally_going(slow):
         first = one.write(slow, Create("v1_first"))
-        await asyncio.to_thread(slow.claimed.wait, 10)
+        await asyncio.to_thread(slow.claimed.wait, 60)
         second = other.write(create, Create("v1_second"))
         await asyncio.sleep(0.1)
         assert not second.done()
@@ -224,9 +224,9 @@ async def test_an_expired_key_is_free_again(store: Database) -> None:
 
 
 async def test_a_key_expires_by_the_databases_clock(store: Database) -> None:
-    assert await said(store, Create("v1_first", ttl_ms=300)) is None
+    assert await said(store, Create("v1_first", ttl_ms=2000)) is None
     assert await said(store, Create("v1_second")) == Existing("v1_first", PRINT)
-    await asyncio.sleep(0.4)
+    await asyncio.sleep(2.1)
     assert await said(store, Create("v1_third")) is None
 
 

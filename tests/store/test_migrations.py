@@ -15,6 +15,7 @@ from sqlalchemy import inspect
 from app.store import migrations
 from app.store.database import Database
 from app.store.schema import metadata
+from tests.support import PATIENCE
 from tests.support.gateway import clean_environment
 
 _MIGRATE = """
@@ -135,12 +136,12 @@ def test_processes_that_start_together_take_turns(empty_url: str, tmp_path: Path
         )
         for sign in signs
     ]
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 2 * PATIENCE
     while not all(sign.exists() for sign in signs) and time.monotonic() < deadline:
         time.sleep(0.01)
     gate.touch()
     for process in processes:
-        out, complaints = process.communicate(timeout=120)
+        out, complaints = process.communicate(timeout=2 * PATIENCE)
         assert (process.returncode, complaints) == (0, "")
         assert out.strip() == migrations.newest()
     database = Database(empty_url)

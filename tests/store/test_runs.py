@@ -222,9 +222,9 @@ async def test_many_lapsed_runs_are_claimed_by_and_by(store: Store):
 
 
 async def test_a_lease_lapses_by_the_clock_of_the_database(store: Store):
-    interaction_id = await store.begin(lease_ms=800)
+    interaction_id = await store.begin(lease_ms=2000)
     assert await store.claims("own_2", HOUR).lapsed() == []
-    await asyncio.sleep(0.9)
+    await asyncio.sleep(2.1)
     [claimed] = await store.claims("own_2", 100).lapsed()
     assert (claimed.id, claimed.attempt) == (interaction_id, 2)
     await asyncio.sleep(0.2)

@@ -12,6 +12,7 @@ import pytest
 
 from app.store.database import Database
 from app.store.migrations import migrate
+from tests.support import PATIENCE
 
 KINDS = ("sqlite", "postgresql")
 _SERVER = os.environ.get("GATEWAY_TEST_POSTGRES", "postgresql://127.0.0.1:5432")
@@ -64,7 +65,7 @@ class Templates:
 def require_postgresql() -> None:
     """Skip, loudly, where no PostgreSQL answers; fail where one has to."""
     try:
-        psycopg.connect(f"{_SERVER}/postgres", connect_timeout=3).close()
+        psycopg.connect(f"{_SERVER}/postgres", connect_timeout=PATIENCE).close()
     except psycopg.OperationalError as error:
         if os.environ.get("GATEWAY_TEST_POSTGRES_REQUIRED"):
             pytest.fail(f"PostgreSQL must answer on {_SERVER}: {error}")

@@ -6,6 +6,7 @@ import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.upstream.peer import AsgiPeer, Asked
+from tests.support import PATIENCE
 
 START = {"type": "http.response.start", "status": 200, "headers": [(b"X-Name", b"v")]}
 
@@ -33,7 +34,7 @@ async def test_who_leaves_in_the_middle_leaves_nothing_behind() -> None:
         finally:
             stopped.set()
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         async with AsgiPeer(endless).ask(Asked("GET", "/")) as answer:
             assert (answer.status, answer.headers) == (200, [(b"x-name", b"v")])
             assert await anext(answer.chunks) == b"more"
@@ -76,7 +77,7 @@ async def test_both_ways_flow_at_once() -> None:
         await told.wait()
         yield b"two"
 
-    async with asyncio.timeout(5), AsgiPeer(echo).ask(Asked("POST", "/", body=body())) as answer:
+    async with asyncio.timeout(PATIENCE), AsgiPeer(echo).ask(Asked("POST", "/", body=body())) as answer:
         assert await anext(answer.chunks) == b"one"
         told.set()
         assert b"".join([chunk async for chunk in answer.chunks]) == b"two"

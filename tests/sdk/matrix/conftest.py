@@ -13,6 +13,7 @@ import pytest
 from tests.conftest import UPSTREAM_KEY
 from tests.sdk.matrix.running import Matrix, Run
 from tests.sdk.matrix.versions import ROOT
+from tests.support import PATIENCE
 from tests.support.databases import Templates
 from tests.support.gateway import Gateway, free_port
 
@@ -36,7 +37,7 @@ def whole_upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         subprocess.Popen([*command, "--log-level", "warning"], cwd=ROOT, stdout=out, stderr=out) as process,
     ):
         url = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 2 * PATIENCE
         while not _answers(f"{url}/v1/models"):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
@@ -78,6 +79,6 @@ def matrix(
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(url, timeout=1, trust_env=False).status_code == 200
+        return httpx.get(url, timeout=5, trust_env=False).status_code == 200
     except httpx.TransportError:
         return False

@@ -90,7 +90,7 @@ def _tell(command: list[str], gateway: Gateway) -> str:
         no_proxy="127.0.0.1",
     )
     done = subprocess.run(
-        command, cwd=ROOT, env=environment, timeout=120, check=False, capture_output=True, text=True
+        command, cwd=ROOT, env=environment, timeout=300, check=False, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -450,7 +450,7 @@ def _uploaded(sdk: Sdk) -> Any:
 
 def _ended(sdk: Sdk, interaction_id: str) -> Any:
     """The interaction, once it has ended."""
-    for _ in range(500):
+    for _ in range(1500):
         found = sdk.client.interactions.get(interaction_id)
         if found.status not in {"queued", "in_progress"}:
             return found

@@ -7,7 +7,7 @@ from tests.sdk.matrix.running import RUNS, Matrix, Run
 from tests.sdk.matrix.scenarios import SCENARIOS
 from tests.sdk.matrix.versions import VERSIONS, Version
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # the first time, everything is installed
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]  # the first time, everything is installed
 
 
 @pytest.mark.parametrize("run", RUNS, ids=str)

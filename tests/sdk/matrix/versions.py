@@ -83,7 +83,7 @@ def _keep(draft: Path, kept: Path) -> None:
 
 
 def _run(command: list[str], folder: Path) -> None:
-    done = subprocess.run(command, cwd=folder, timeout=240, check=False, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=folder, timeout=400, check=False, capture_output=True, text=True)
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
 
 

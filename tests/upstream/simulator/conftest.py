@@ -44,5 +44,5 @@ def simulator_url(simulator: uvicorn.Server) -> str:
 async def client(simulator_url: str) -> AsyncIterator[httpx.AsyncClient]:
     """A client with a key."""
     headers = {"x-goog-api-key": "any"}
-    async with httpx.AsyncClient(base_url=simulator_url, headers=headers, timeout=10) as opened:
+    async with httpx.AsyncClient(base_url=simulator_url, headers=headers, timeout=60) as opened:
         yield opened

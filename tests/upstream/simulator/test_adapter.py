@@ -12,6 +12,7 @@ from app.core.model import Json, Request, Turn
 from app.errors import ApiError, InvalidRequest
 from app.upstream.adapter import Adapter
 from app.upstream.simulator.adapter import SimulatorAdapter
+from tests.support import PATIENCE
 from tests.upstream.simulator.asking import WEATHER, ask, user
 
 ADAPTER: Adapter = SimulatorAdapter("sim")
@@ -122,7 +123,7 @@ async def test_a_unary_answer_can_stay_away():
 async def test_silence_lasts(order, number):
     upstream = ADAPTER.run(turn(f"Hello [[sim {order}]]"))
     for _ in range(number):
-        await asyncio.wait_for(anext(upstream), 1)
+        await asyncio.wait_for(anext(upstream), PATIENCE)
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(anext(upstream), 0.05)
 

@@ -26,7 +26,7 @@ async def ended(client: httpx.AsyncClient, name: str) -> Json:
 
 
 async def test_a_run_in_the_background(client):
-    begun = await begin(client, "Hello [[sim tokens=3 delay_ms=20]]")
+    begun = await begin(client, "Hello [[sim tokens=3 delay_ms=500]]")
     assert list(begun) == ["id", "status", "created", "updated", "service_tier", "object", "agent"]
     assert begun["status"] == "in_progress"
     assert (await client.get(f"{PATH}/{begun['id']}")).json() == begun
@@ -119,10 +119,12 @@ async def test_what_has_ended_or_runs_in_the_foreground_is_not_cancelled(client,
 
 async def test_a_deleted_run_stops(client):
     begun = await begin(client, SLOW)
-    following = asyncio.create_task(client.get(f"{PATH}/{begun['id']}?stream=true"))
-    await asyncio.sleep(0.05)
-    assert (await client.delete(f"{PATH}/{begun['id']}")).json() == {}
-    assert read((await following).content).last["interaction"]["status"] == "cancelled"
+    async with client.stream("GET", f"{PATH}/{begun['id']}?stream=true") as following:
+        chunks = following.aiter_bytes()
+        content = await anext(chunks)
+        assert (await client.delete(f"{PATH}/{begun['id']}")).json() == {}
+        content += b"".join([chunk async for chunk in chunks])
+    assert read(content).last["interaction"]["status"] == "cancelled"
 
 
 async def test_functions_end_a_run_too(client):

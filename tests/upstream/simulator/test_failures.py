@@ -9,11 +9,12 @@ import httpx
 import pytest
 import uvicorn
 
+from tests.support import PATIENCE
 from tests.upstream.simulator.frames import read
 
 PATH = "/v1/interactions"
 HEADERS = {"x-goog-api-key": "any"}
-BRIEF = httpx.Timeout(10, read=0.4)
+BRIEF = httpx.Timeout(30, read=2)
 
 
 def asked(text: str, *, stream: bool = True, store: bool = False) -> dict[str, object]:
@@ -35,7 +36,7 @@ async def received(url: str, body: dict[str, object]) -> tuple[bytes, Exception 
 
 async def idle(simulator: uvicorn.Server) -> None:
     """Wait until the server serves nobody."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while simulator.server_state.tasks:
             await asyncio.sleep(0.01)
 
