@@ -14,8 +14,9 @@ from app.core.listing import Span
 from app.core.versions import Versions
 from app.runs.sealer import SEAL
 from app.settings import Settings
-from app.store.audit import Audit, Question, Signer
+from app.store.audit import Audit, Question
 from app.store.database import Database
+from app.store.sealing import Sealing, Signer
 
 _TOGETHER = 200
 """So many lines are told at a time."""
@@ -28,6 +29,7 @@ class Audits:
         self._settings = settings
         self._gateway = Operations(settings, database)
         self._audit = Audit(database)
+        self._sealing = Sealing(database)
         self._actor = actor
 
     async def records(self, asked: AuditAsked, span: Span) -> list[Record]:
@@ -72,7 +74,7 @@ class Audits:
         before = {"seq": head.seq, "hash": head.hash.hex()} if head is not None else None
         details = {"before": before, "reason": reason}
         entry = Entry(chain, self._actor, "audit.accept", chain, details=details)
-        await self._audit.accept(chain, Signer(SEAL, "", self._secrets()), entry)
+        await self._sealing.accept(chain, Signer(SEAL, "", self._secrets()), entry)
 
     async def _id(self, project: str) -> str:
         """The id of a project, which may have been deleted: its log stays."""

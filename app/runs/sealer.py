@@ -11,8 +11,8 @@ import random
 from app import log
 from app.core.versions import Versions
 from app.errors import ApiError
-from app.store.audit import Audit, Signer
 from app.store.leases import Leases
+from app.store.sealing import Sealing, Signer
 
 SEAL = "seal"
 """The name of the lease."""
@@ -28,8 +28,8 @@ class Sealer:
     It begins with signing anew what is signed with the previous one.
     """
 
-    def __init__(self, audit: Audit, leases: Leases, owner: str, secrets: Versions[bytes]) -> None:
-        self._audit = audit
+    def __init__(self, sealing: Sealing, leases: Leases, owner: str, secrets: Versions[bytes]) -> None:
+        self._sealing = sealing
         self._leases = leases
         self._owner = owner
         self._signer = Signer(SEAL, owner, secrets)
@@ -52,11 +52,11 @@ class Sealer:
         if not self._renewed:
             await self._renew()
         count, broken = 0, list[str]()
-        while projects := await self._audit.unsealed(broken):
+        while projects := await self._sealing.unsealed(broken):
             if not await self._leases.take(SEAL, self._owner, _LEASE_MS):
                 return count
             for project_id in projects:
-                sealed = await self._audit.seal(project_id, self._signer)
+                sealed = await self._sealing.seal(project_id, self._signer)
                 if sealed is None:
                     broken.append(project_id)
                     self._tell(project_id)
@@ -69,7 +69,7 @@ class Sealer:
     async def _renew(self) -> None:
         """Have no head hang on the previous secret; by another process, if that one has the lease."""
         if await self._leases.take(SEAL, self._owner, _LEASE_MS):
-            renewed = await self._audit.renew(self._signer)
+            renewed = await self._sealing.renew(self._signer)
             self._renewed = renewed == 0  # else there may be more, in the next round
             await self._leases.done(SEAL, self._owner)
 

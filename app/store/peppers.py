@@ -43,12 +43,13 @@ class Peppers:
 
     async def hanging(self, fingerprints: Collection[bytes]) -> Hanging:
         """What hangs on any other pepper than these."""
+        own_key = projects.c.id.startswith(OWN_KEY, autoescape=True)
         counts = [
             _count(table, fingerprints, *valid).scalar_subquery()
             for table, valid in (
                 (api_keys, _valid(api_keys)),
                 (admin_tokens, _valid(admin_tokens)),
-                (projects, (projects.c.deleted_at.is_(None), projects.c.name.startswith(OWN_KEY))),
+                (projects, (projects.c.deleted_at.is_(None), own_key)),
             )
         ]
         row = await self._database.read(lambda connection: connection.execute(select(*counts)).one())

@@ -20,7 +20,8 @@ def upgrade() -> None:
     for table in _TABLES:
         columns = sa.table(table, sa.column("id", sa.Text), sa.column("pepper", sa.LargeBinary))
         made = sa.update(columns).values(pepper=only)
-        op.execute(made.where(columns.c.id.startswith("byok_")) if table == "projects" else made)
+        own_key = columns.c.id.startswith("byok_", autoescape=True)
+        op.execute(made.where(own_key) if table == "projects" else made)
     # What upstreams keep, by the fingerprint of the key that can see it: it is made with the pepper, too.
     kept = sa.text("upstream_id IS NOT NULL")
     op.create_index(

@@ -13,6 +13,7 @@ from app.store.audit import Audit, append
 from app.store.database import Database
 from app.store.leases import Leases
 from app.store.schema import audit_log
+from app.store.sealing import Sealing
 from tests.support.audited import entry, forget_end, harmed, rewind, sealer, written
 
 SECRET = b"a secret"
@@ -136,4 +137,4 @@ async def test_a11_an_end_that_nobody_has_signed_stays_so(database: Database):
 
 
 def sealer_of(database: Database, secrets: Versions[bytes]) -> Sealer:
-    return Sealer(Audit(database), Leases(database), ids.new_id("own"), secrets)
+    return Sealer(Sealing(database), Leases(database), ids.new_id("own"), secrets)

@@ -13,6 +13,7 @@ from app.store.audit import Audit
 from app.store.database import Database
 from app.store.leases import Leases
 from app.store.schema import audit_heads, audit_log
+from app.store.sealing import Sealing
 
 ACTOR = Actor("key", "key_1", "127.0.0.1", "req_1")
 
@@ -31,7 +32,7 @@ async def written(database: Database, project: str, count: int) -> None:
 
 def sealer(database: Database, secret: bytes) -> Sealer:
     """A sealer as another process has it."""
-    return Sealer(Audit(database), Leases(database), ids.new_id("own"), Versions(secret))
+    return Sealer(Sealing(database), Leases(database), ids.new_id("own"), Versions(secret))
 
 
 async def harmed(database: Database, harm: Callable[[Connection], object]) -> None:
