@@ -207,7 +207,7 @@ async def test_p1_what_was_asked_of_an_upstream_is_in_the_ledger_whoever_died(
     priced, upstream: ScriptedUpstream
 ) -> None:
     """A run that is deleted when its process is dead, a forwarded call that nobody ends any more."""
-    gateway = await asyncio.to_thread(priced, upstream.url)
+    gateway = await asyncio.to_thread(priced, upstream.url, GATEWAY_RUNS__LEASE="600")
     await asyncio.to_thread(set_budget, gateway, "--tokens", "100000")
     upstream.script(Pause(60))
     async with Client(gateway) as client:
