@@ -69,6 +69,8 @@ def banner(settings: Settings, first: NewKey | None, host: str, port: int) -> No
 
 
 def _url(host: str, port: int) -> str:
+    """Where this machine finds the gateway: one that listens everywhere is not called by that name."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - it is not bound to
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
