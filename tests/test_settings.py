@@ -114,6 +114,8 @@ WRONG = {
         "pepper: too weak: use at least 32 random characters, e.g. `openssl rand -hex 32`",
     ),
     "a monotonous pepper": ({"GATEWAY_PEPPER": "ab" * 40}, "pepper: too weak: "),
+    "a weak previous pepper": ({"GATEWAY_PREVIOUS_PEPPER": "short"}, "previous_pepper: too weak: "),
+    "a weak next pepper": ({"GATEWAY_NEXT_PEPPER": "short"}, "next_pepper: too weak: "),
     "another database": ({"GATEWAY_DATABASE_URL": "mysql://x/y"}, "database_url: use sqlite:///path or "),
     "a database without a name": (
         {"GATEWAY_DATABASE_URL": "sqlite:///"},

@@ -21,7 +21,7 @@ _OTHER = (
     "The keys in this database were made with another pepper: set GATEWAY_PEPPER to it, "
     "or GATEWAY_DATA_DIR to the folder that holds it. If it is lost: `gateway pepper accept`."
 )
-_VOID = "made with another pepper, and void: set GATEWAY_PREVIOUS_PEPPER to it, or revoke them"
+_VOID = "made with another pepper, and void: set GATEWAY_PREVIOUS_PEPPER to it, or revoke or delete them"
 _PREPARED = "There is a next pepper. Restart every gateway, then run this again."
 _CHANGED = (
     "The next pepper is the pepper now. Restart every gateway. Keys move to it when they are used: "

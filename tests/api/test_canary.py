@@ -19,6 +19,7 @@ from tests.support.records import Records
 from tests.support.upstream import HANG, RESET, ScriptedUpstream, answer, head, sse, text_events
 
 PEPPER = "canary-pepper-8152-abcdefghijklmnopqrstuvwxyz"
+PREVIOUS, NEXT = f"previous-{PEPPER}", f"next-{PEPPER}"
 ADMIN = "canary-admin-token-8152-abcdefghijklmnopq"
 UPSTREAM = "canary-upstream-key-8152"
 BOUND = "canary-bound-key-8152"
@@ -44,6 +45,8 @@ async def gateway(start_gateway: GatewayFactory, upstream: ScriptedUpstream) -> 
         start_gateway,
         GATEWAY_UPSTREAMS=json.dumps(settings),
         GATEWAY_PEPPER=PEPPER,
+        GATEWAY_PREVIOUS_PEPPER=PREVIOUS,
+        GATEWAY_NEXT_PEPPER=NEXT,
         GATEWAY_ADMIN_TOKEN=ADMIN,
         GATEWAY_LOG_LEVEL="debug",
         GATEWAY_LOG_FORMAT="json",
@@ -153,7 +156,11 @@ async def test_s7_no_secret_is_anywhere(gateway: Gateway, upstream: ScriptedUpst
     log = "\n".join(
         line for line in gateway.log().split("\n") if not line.startswith("export GEMINI")
     ).encode()
-    hooks = [peppers.webhook_secret(PEPPER.encode(), each["id"]) for each in project["projects"]]
+    hooks = [
+        peppers.webhook_secret(pepper.encode(), each["id"])
+        for pepper in (PEPPER, PREVIOUS, NEXT)
+        for each in project["projects"]
+    ]
     secrets = [PEPPER, ADMIN, UPSTREAM, BOUND, COLLECTOR, gateway.key, *made.values()]
     secrets += [peppers.shown_webhook_secret(each) for each in hooks] + [each.hex() for each in hooks]
     places = {
