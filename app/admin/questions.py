@@ -6,6 +6,7 @@ So is what a budget is made of, which has many fields, too.
 import re
 import time
 from datetime import UTC, date, datetime
+from types import MappingProxyType
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
@@ -14,7 +15,7 @@ from app.core.budget import Period
 from app.core.listing import Query
 
 EPOCH = date(1970, 1, 1)
-_UNITS = (("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000))
+_UNITS = MappingProxyType({"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000})
 _LATEST_MS = 253_402_300_799_999  # the end of the year 9999
 
 
@@ -34,16 +35,21 @@ def _days(text: object) -> object:
 
 
 def _milliseconds(text: object) -> object:
-    """Milliseconds since 1970, from themselves, a moment in UTC, or how long ago it was."""
+    """Milliseconds since 1970, from themselves or a moment in UTC."""
     if not isinstance(text, str) or re.fullmatch(r"[0-9]{1,15}", text):
         return text
-    if found := re.fullmatch(r"([0-9]{1,6})([smhd])", text):
-        return time.time_ns() // 1_000_000 - int(found[1]) * dict(_UNITS)[found[2]]
     try:
         moment = datetime.fromisoformat(text)
         return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
     except (ValueError, OverflowError):
-        raise ValueError("this is no moment; write 2026-01-31, 2026-01-31T12:00:00 or 7d") from None
+        raise ValueError("this is no moment; write 2026-01-31 or 2026-01-31T12:00:00") from None
+
+
+def _ago(text: object) -> object:
+    """The same, or how long ago it was, like 90s, 30m, 24h or 7d."""
+    if isinstance(text, str) and (found := re.fullmatch(r"([0-9]{1,6})([smhd])", text)):
+        return time.time_ns() // 1_000_000 - int(found[1]) * _UNITS[found[2]]
+    return _milliseconds(text)
 
 
 Text = Annotated[str, Field(max_length=500, pattern=r"^[^\x00]*$")]
@@ -57,6 +63,14 @@ Day = Annotated[
 Moment = Annotated[
     int,
     BeforeValidator(_milliseconds),
+    Field(ge=0, le=_LATEST_MS),
+    WithJsonSchema({"type": "string", "examples": ["1769817600000", "2026-01-31", "2026-01-31T12:00:00Z"]}),
+]
+"""The same whenever it is asked for."""
+
+Past = Annotated[
+    int,
+    BeforeValidator(_ago),
     Field(ge=0, le=_LATEST_MS),
     WithJsonSchema({"type": "string", "examples": ["1769817600000", "2026-01-31", "7d"]}),
 ]
@@ -104,7 +118,7 @@ class AuditAsked(OfProject):
     action: Annotated[Text | None, Field(description="Only this action, as interaction.delete.")] = None
     actor: Annotated[Text | None, Field(description="Only this key (its id), token or user.")] = None
     since: Annotated[
-        Moment | None, Field(description="Not before: 2030-12-31 (UTC), or 7d for a week ago.")
+        Past | None, Field(description="Not before: 2030-12-31 (UTC), or 7d for a week ago.")
     ] = None
 
 
@@ -130,7 +144,7 @@ class ExportAsked(Question):
     label: Annotated[list[Label], Field(description="NAME=VALUE; all of these.", max_length=64)] = Field(
         default_factory=list
     )
-    since: Annotated[Moment | None, Field(description="Created then or later: 2030-12-31 (UTC), 7d.")] = None
+    since: Annotated[Moment | None, Field(description="Created then or later: 2030-12-31, in UTC.")] = None
     until: Annotated[Moment | None, Field(description="Created before then, written the same way.")] = None
 
 

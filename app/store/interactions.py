@@ -66,12 +66,6 @@ class Interactions:
         row = await self._first(_GET, project_id, interaction_id)
         return interaction(row._asdict()) if row is not None else None
 
-    async def newest(self, project_id: str, limit: int) -> list[Interaction]:
-        """The newest interactions of a project, newest first."""
-        wanted = {"project": project_id, "most": limit}
-        rows = await self._database.read(lambda connection: connection.execute(_NEWEST, wanted).all())
-        return [interaction(row._asdict()) for row in rows]
-
     async def parent(self, project_id: str, interaction_id: str) -> Parent | None:
         """The interaction as a parent: how it ended and how long its history is."""
         row = await self._first(_PARENT, project_id, interaction_id)
@@ -95,7 +89,9 @@ class Interactions:
         rows = await self._database.read(lambda connection: connection.execute(_CHAIN, one).all())
         return [Link(*row) for row in rows]
 
-    async def _first(self, query: Select[Any], project_id: str, interaction_id: str) -> Row[*tuple[Any, ...]] | None:
+    async def _first(
+        self, query: Select[Any], project_id: str, interaction_id: str
+    ) -> Row[*tuple[Any, ...]] | None:
         one = {"project": project_id, "interaction": interaction_id}
         return await self._database.read(lambda connection: connection.execute(query, one).first())
 
@@ -115,12 +111,6 @@ _GET = _columns(Interaction).where(_VISIBLE, _NAMED)
 _REACHED = _columns(Reached).where(_VISIBLE, _NAMED)
 _PARENT = _columns(Parent).where(_VISIBLE, _NAMED)
 _RUNS = select(interactions.c.id).where(_OWN, _NAMED, interactions.c.lease_until.is_not(None))
-_NEWEST = (
-    _columns(Interaction)
-    .where(_VISIBLE)
-    .order_by(interactions.c.created_at.desc(), interactions.c.id.desc())
-    .limit(bindparam("most"))
-)
 
 
 def interaction(fields: dict[str, Any]) -> Interaction:

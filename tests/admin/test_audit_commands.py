@@ -73,3 +73,18 @@ def test_an_empty_project_is_exported_and_due(command: Command, tmp_path: Path):
     )
     assert (made.json()["count"], made.json()["complete"]) == (0, True)
     assert command("interactions", "due", "--json").json() == []
+
+
+def test_lists_take_the_conditions_of_the_api(command: Command):
+    command("projects", "create", "mine", "--json")
+    command("projects", "create", "other", "--json")
+    assert len(command("audit", "list", "--json").json()) == 2
+    assert len(command("audit", "list", "-p", "mine", "--since", "1h", "--json").json()) == 1
+    for none in (["--since", "2099-01-01"], ["--action", "key.create"], ["--actor", "nobody"]):
+        assert command("audit", "list", *none, "--json").json() == []
+    assert command("interactions", "list", "-p", "mine", "--status", "failed", "--json").json() == []
+    assert command("interactions", "due", "-p", "mine", "--json").json() == []
+    for wrong in (["--since", "yesterday"], ["--since", "1970-01-01T00:00:00+14:00"]):
+        said = command("audit", "list", *wrong)
+        assert (said.code, "--since" in said.err) == (2, True), said
+    assert "say which" in command("audit", "export", "--after", "3").refusal(1)

@@ -30,7 +30,6 @@ READS = {
     "parent": lambda store, project, one: store.interactions.parent(project, one),
     "reached": lambda store, project, one: store.interactions.reached(project, one),
     "chain": lambda store, project, one: store.interactions.chain(project, one),
-    "newest": lambda store, project, one: store.interactions.newest(project, 10),
     "events": lambda store, project, one: store.runs.events(project, one, 0),
     "page": lambda store, project, one: Listing(store.database).page(project, Query(10)),
     "page by label": lambda store, project, one: Listing(store.database).page(
@@ -56,7 +55,7 @@ async def test_what_is_expired_or_not_stored_is_hidden(store: Store):
     labels = (("team", "a"),)
     expired = await store.complete(labels=labels, retention_ms=-1)
     not_stored = await store.complete(labels=labels, store=False)
-    for name in ("get", "parent", "reached", "newest", "page", "page by label", "delete"):
+    for name in ("get", "parent", "reached", "page", "page by label", "delete"):
         for hidden in (expired, not_stored):
             assert not await READS[name](store, MINE, hidden), name
 
@@ -108,8 +107,9 @@ async def test_a_parent_says_what_its_child_must_know(store: Store):
 async def test_the_newest_come_first(store: Store):
     made = [await store.complete(created_at=1000 + n // 2) for n in range(10)]
     expected = sorted(made, key=lambda one: (made.index(one) // 2, one), reverse=True)
-    assert [found.id for found in await store.interactions.newest(MINE, 5)] == expected[:5]
-    assert [found.id for found in await store.interactions.newest(MINE, 100)] == expected
+    listing = Listing(store.database)
+    assert [found.id for found in await listing.page(MINE, Query(5))] == expected[:5]
+    assert [found.id for found in await listing.page(MINE, Query(100))] == expected
 
 
 async def test_erased_is_everything_of_it_and_nothing_else(store: Store, mine):

@@ -27,7 +27,6 @@ OFTEN: dict[str, Callable[[Store], Any]] = {
     "chain": lambda store: store.interactions.chain(MINE, ONE),
     "events": lambda store: store.runs.events(MINE, ONE, 5),
     "last_seq": lambda store: store.runs.last_seq(MINE, ONE),
-    "newest": lambda store: store.interactions.newest(MINE, 20),
     "page": lambda store: Listing(store.database).page(MINE, Query(20)),
     "next page": lambda store: Listing(store.database).page(MINE, Query(20, after=(500_000, ONE))),
     "page by label": lambda store: Listing(store.database).page(MINE, Query(20, labels=(("n", "7"),))),
@@ -127,7 +126,7 @@ async def test_what_happens_often_uses_an_index(full: Store):
 
 
 async def test_pages_are_read_in_the_order_of_their_index(full: Store):
-    for name in ("newest", "page", "next page"):
+    for name in ("page", "next page"):
         for plan in await plans(full, OFTEN[name]):
             assert "ix_interactions_project_created" in plan
             assert "TEMP B-TREE" not in plan
