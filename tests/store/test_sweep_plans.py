@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
+from app.core.versions import Versions
 from app.store.database import Database
 from app.store.erasure import Position
+from app.store.fingerprints import Fingerprints
 from app.store.leases import Leases
 from app.store.leftovers import Leftovers
 from app.store.retention import Retention
@@ -23,6 +25,8 @@ STEPS: dict[str, Callable[[Database], Any]] = {
     "compact": lambda database: Retention(database, "conversation", HOUR).compact(),
     "purge": lambda database: Retention(database, "conversation", HOUR).purge(),
     "leftovers": lambda database: Leftovers(database).take(),
+    "fingerprints": lambda database: Fingerprints(database, [Versions("new", "old")]).some(),
+    "fingerprints that hang": lambda database: Fingerprints(database, [Versions("new", "old")]).hanging(),
     "lease": lambda database: Leases(database).take("sweep", "one", HOUR),
 }
 WHOLE = re.compile(r"(SCAN|Seq Scan on) interaction(s|_events|_labels)\b(?! USING)")
