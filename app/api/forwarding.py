@@ -104,17 +104,20 @@ async def _metered(front: Front, asking: Asking, send: Send) -> None:
     async with front.permits.of_call(asking.account.caller, call.size) as permit:
         await accounts.reserve(call, front.settings.limits.request_seconds)
         accounts.begin(call)
-        meter, ending = Meter(), status.FAILED
+        meter, ending, used = Meter(), status.FAILED, None
         try:
             async with asking.send(asking.body) as answer:
                 call = dataclasses.replace(call, credential=answer.instead or call.credential)
                 await relay.pass_on(send, dataclasses.replace(answer, chunks=meter.over(answer.chunks)))
             ending = status.COMPLETED if meter.ended else status.FAILED
+        except ApiError:
+            used = NOTHING  # it was refused
+            raise
         except asyncio.CancelledError:
             ending = status.CANCELLED
             raise
         finally:
-            used = meter.usage() or (None if ending == status.COMPLETED else NOTHING)
+            used = meter.usage() or used
             accounts.settle(call, ending, used)
             if used is not None:
                 front.permits.correct(permit, used.total_tokens)

@@ -20,12 +20,9 @@ from app.errors import ApiError, FailedPrecondition, Unavailable
 from app.runs.run import Run
 from app.store.budgets import Budgets
 from app.store.ledger import RUN, Charge, Ledger
-from app.store.records import Claimed, NewInteraction
+from app.store.records import FIRST_ATTEMPT, Claimed, NewInteraction
 from app.store.reports import OPEN
 from app.store.spending import Ask, Refusal
-
-_RELEASED = (status.FAILED, status.CANCELLED)
-"""What has ended so has used nothing, unless the upstream says otherwise."""
 
 _DAY_MS = 86_400_000
 _PRICES_KNOWN = 1024
@@ -103,8 +100,8 @@ class Accounts:
     def charge(self, run: Run, ended: Interaction) -> Charge:
         """What is written of a run, in the transaction that ends it."""
         job, said = run.job, run.fold.details.get("usage")
-        known = said is not None or ended.status in _RELEASED
-        used = usage.of_interaction(said) if known else None
+        refused = ended.status == status.FAILED and not run.heard and run.attempt <= FIRST_ATTEMPT
+        used = usage.of_interaction(said) if said is not None or refused else None
         model = job.model or job.agent
         price = self._price(model or "", _today())
         return Charge(

@@ -27,11 +27,16 @@ RUN = "interaction"
 """The kind of a run's call; that of a forwarded one is the method's name."""
 
 
+_RELEASED = frozenset({status.FAILED, status.CANCELLED})
+"""Calls that end so give back what was reserved for them, as far as nobody says that they used it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Charge:
     """What is written of one call. `cost` is in millionths of a US dollar, None without a price.
 
-    `usage` is None where nobody knows it: such a call is taken to have used what was reserved for it.
+    `usage` is None where nobody knows it: such a call is taken to have used what was reserved for it,
+    unless it has failed or was cancelled.
     Nothing of its content, and nothing of the price table. `reserved` tells that budgets wait for it.
     """
 
@@ -97,11 +102,14 @@ def insert_charges(connection: Connection, charges: Sequence[Charge]) -> None:
         return
     connection.execute(_ONCE[connection.dialect.name], [_row(charge) for charge in charges])
     ended = [charge for charge in charges if charge.reserved and charge.status != OPEN]
-    settle(
-        connection,
-        [(each.call_id, each.usage.total_tokens, each.cost or 0) for each in ended if each.usage is not None],
+    settle(connection, [_spent(each) for each in ended if each.usage is not None or each.status in _RELEASED])
+    settle_as_reserved(
+        connection, [each.call_id for each in ended if each.usage is None and each.status not in _RELEASED]
     )
-    settle_as_reserved(connection, [each.call_id for each in ended if each.usage is None])
+
+
+def _spent(charge: Charge) -> tuple[str, int, int]:
+    return charge.call_id, charge.usage.total_tokens if charge.usage is not None else 0, charge.cost or 0
 
 
 def insert_orphans(connection: Connection, charges: Sequence[Charge]) -> None:

@@ -175,6 +175,7 @@ async def test_however_a_call_ends_nothing_stays_reserved(
     assert len(rows) == 1
     assert rows[0]["status"] == ("cancelled" if fault in ("left", "cancelled") else rows[0]["status"])
     assert rows[0]["status"] != "completed"
+    assert rows[0]["cost"] == (0 if fault == "refused" else None), "what nobody knows was not free"
 
 
 async def test_p1_a_background_run_keeps_its_reservation_through_a_crash(

@@ -13,6 +13,8 @@ from app.store.schema import usage_days, usage_ledger
 from tests.store.conftest import HOUR, MINE, Store, new, outcome
 from tests.store.test_budgets import a_budget, ask, charge, told
 
+ENDINGS = ("completed", "completed", "failed", "cancelled")
+
 
 class Gateway:
     """Runs and calls that begin, end, are lost, taken over, deleted and forgotten in any order."""
@@ -78,33 +80,33 @@ class Gateway:
             await self._finish(*self.dead.pop())
 
     async def _finish(self, run_id: str, attempt: int) -> None:
-        cost = self.cost()
+        end = self.end_of(run_id)
         there = await self.store.interactions.get(MINE, run_id) is not None
-        ending = outcome(run_id, attempt=attempt, usage=ended(run_id, cost))
-        held = await self.store.runs.finish(ending)
+        held = await self.store.runs.finish(outcome(run_id, attempt=attempt, usage=end))
         assert held == (self.runs.get(run_id) == attempt)
         if held or not there:  # also a deleted one has been called
-            self.settled(run_id, cost)
+            self.settled(end)
         if held:
             del self.runs[run_id]
 
-    def cost(self) -> int | None:
-        """What a call has cost; None where nobody can tell."""
-        return None if self.chance.random() < 0.1 else self.chance.randint(0, 100)
+    def end_of(self, call_id: str) -> Charge:
+        """How a call ends: sometimes nobody can tell what it used."""
+        end = charge(call_id, self.chance.randint(0, 100), status=self.chance.choice(ENDINGS))
+        return replace(end, usage=None, cost=None) if self.chance.random() < 0.2 else end
 
-    def settled(self, call_id: str, cost: int | None) -> None:
-        self.open.discard(call_id)
-        self.costs.setdefault(call_id, cost)
-        self.spent.setdefault(call_id, (100 if cost is None else cost, 10))
+    def settled(self, end: Charge) -> None:
+        self.open.discard(end.call_id)
+        self.costs.setdefault(end.call_id, end.cost)
+        as_reserved = (100, 10) if end.status == "completed" else (0, 0)
+        spent = as_reserved if end.cost is None else (end.cost, 10)
+        self.spent.setdefault(end.call_id, spent)
 
     async def end_call(self) -> None:
         if calls := sorted(each for each in self.open if each.startswith("call_")):
-            call_id, cost = self.chance.choice(calls), self.cost()
-            if cost is not None:  # a second word does not count
-                await self.ledger.write(ended(call_id, cost))
-            await self.ledger.write(ended(call_id, None))
-            await self.ledger.write(opened(call_id))
-            self.settled(call_id, cost)
+            end = self.end_of(self.chance.choice(calls))
+            for each in (end, self.end_of(end.call_id), opened(end.call_id)):
+                await self.ledger.write(each)  # a second word does not count
+            self.settled(end)
 
     async def give_up_call(self) -> None:
         if self.asked:
@@ -167,12 +169,6 @@ class Gateway:
 def opened(call_id: str) -> Charge:
     """A call that begins."""
     return replace(charge(call_id, cost=None), status=OPEN, usage=None)
-
-
-def ended(call_id: str, cost: int | None) -> Charge:
-    """A call that has ended; one whose cost nobody knows has a usage that nobody knows."""
-    end = charge(call_id, cost)
-    return end if cost is not None else replace(end, usage=None)
 
 
 @pytest.mark.parametrize("seed", range(8))
