@@ -16,7 +16,7 @@ from app.store.pages import page
 from app.store.schema import interaction_labels, interactions
 
 _ROWS = 1000
-_BYTES = 8 << 20
+_BYTES = 2 << 20
 _CONTENT = ("options", "input", "output", "details", "error")
 
 

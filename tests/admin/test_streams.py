@@ -2,13 +2,18 @@
 
 import hashlib
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
 
+from app.admin.api.streams import streamed
 from app.core.audit import START
-from tests.admin.conftest import client
+from app.store.database import Database
+from tests.admin.conftest import TOKEN, client
+from tests.conftest import GatewayFactory
+from tests.support.aged import Aged, aged
 from tests.support.gateway import Gateway
 
 Parts = list[dict[str, Any]]
@@ -120,3 +125,44 @@ def test_the_audit_log_goes_on_behind_a_record(admin: httpx.Client, stored) -> N
     assert stated == hashlib.sha256(START + text).digest()
     said = admin.get("/audit/export", params={"after": 1})
     assert (said.status_code, "after" in said.text) == (400, True)
+
+
+SIZE = 50_000
+
+
+@pytest.mark.timeout(300)
+async def test_an_export_needs_no_memory_for_what_it_tells(
+    start_gateway: GatewayFactory, database: Database
+) -> None:
+    past = await Aged(database).begin()
+    output = b'[{"type":"model_output","content":[{"type":"text","text":"%s"}]}]' % (b"x" * SIZE)
+    for first in range(0, 2000, 200):
+        rows = (
+            aged(f"v1_big_{n:06}", expired=False, created_at=n, output=output)
+            for n in range(first, first + 200)
+        )
+        await past.add(*rows)
+    gateway = start_gateway(GATEWAY_ADMIN_TOKEN=TOKEN)
+    with client(gateway) as admin:
+        part(admin, project="aged", page_size=10)
+        before, told = gateway.most_memory, 0
+        with admin.stream("GET", "/interactions/export", params={"project": "aged"}) as said:
+            for chunk in said.iter_bytes():
+                told += len(chunk)
+                last = chunk
+        assert told > 2000 * SIZE
+        assert b'"next_page_token":null' in last
+    grown = gateway.most_memory - before
+    assert grown < 2000 * SIZE / 2
+    gateway.must_be_in_order()
+
+
+async def test_an_answer_that_breaks_off_has_no_end_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def lines() -> AsyncIterator[bytes]:
+        yield b"{}\n"
+        raise ConnectionError
+
+    answer = await streamed(lines())
+    with pytest.raises(ConnectionError):
+        [each async for each in answer.body_iterator]
+    assert "broke off" in caplog.text

@@ -19,7 +19,7 @@ class Paged(Question):
 
     page_size: Annotated[int, Field(ge=1, le=MOST, description="The most that a page has.")] = 50
     page_token: Annotated[
-        str | None, Field(max_length=2000, description="`next_page_token` of the page before.")
+        str | None, Field(max_length=20_000, description="`next_page_token` of the page before.")
     ] = None
 
     def span(self, *kinds: type) -> Span:

@@ -1,10 +1,12 @@
 """Lines of JSON that are sent while they are read."""
 
+import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
 from starlette.responses import StreamingResponse
 
+from app import log
 from app.admin.api.gate import REFUSALS
 
 _REFUSED = {"application/json": {"schema": {"$ref": "#/components/schemas/Refusal"}}}
@@ -27,6 +29,10 @@ async def streamed(lines: AsyncIterator[bytes]) -> JsonLines:
 
 
 async def _joined(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for each in rest:
-        yield each
+    try:
+        yield first
+        async for each in rest:
+            yield each
+    except Exception:  # too late for another answer: this one has no end, which its reader sees
+        log.logger().log(logging.ERROR, "an answer in lines broke off", exc_info=True)
+        raise
