@@ -23,10 +23,11 @@ from app.api.errors import Endpoint
 from app.api.metering import EMBEDS, METERED, Meter
 from app.auth.caller import Caller
 from app.core import status
-from app.core.usage import NOTHING
+from app.core.usage import NOTHING, Usage
 from app.errors import ApiError
 from app.runs.accounts import Call, Size
 from app.store.reports import OPEN_MS
+from app.upstream.failures import Refusal
 from app.wire import jobs, resources
 from app.wire.jobs import JOBS
 from app.wire.resources import Kind
@@ -110,8 +111,8 @@ async def _metered(front: Front, asking: Asking, send: Send) -> None:
                 call = dataclasses.replace(call, credential=answer.instead or call.credential)
                 await relay.pass_on(send, dataclasses.replace(answer, chunks=meter.over(answer.chunks)))
             ending = status.COMPLETED if meter.ended else status.FAILED
-        except ApiError:
-            used = NOTHING  # it was refused
+        except ApiError as error:
+            used = _used_before(error)
             raise
         except asyncio.CancelledError:
             ending = status.CANCELLED
@@ -135,10 +136,15 @@ async def _begins(front: Front, asking: Asking, send: Send) -> None:
                 accounts.settle(call, status.COMPLETED, None)
                 return
             answer, body = await owned.made(front, asking, kind, call.id)
-        except ApiError:
-            accounts.settle(call, status.FAILED, NOTHING)
+        except ApiError as error:
+            accounts.settle(call, status.FAILED, _used_before(error))
             raise
     await relay.whole(send, answer, body)
+
+
+def _used_before(error: ApiError) -> Usage | None:
+    """What a call has used that ended so: nothing when it was refused; else nobody knows."""
+    return NOTHING if isinstance(error, Refusal) or error.status < 500 else None
 
 
 def _call(asking: Asking) -> Call:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from app.core import budget, status, usage
+from app.core import budget, usage
 from app.core.budget import Bill
 from app.core.model import Interaction, Request
 from app.core.prices import Prices
@@ -23,6 +23,7 @@ from app.store.ledger import RUN, Charge, Ledger
 from app.store.records import FIRST_ATTEMPT, Claimed, NewInteraction
 from app.store.reports import OPEN
 from app.store.spending import Ask, Refusal
+from app.upstream import failures
 
 _DAY_MS = 86_400_000
 _PRICES_KNOWN = 1024
@@ -100,8 +101,7 @@ class Accounts:
     def charge(self, run: Run, ended: Interaction) -> Charge:
         """What is written of a run, in the transaction that ends it."""
         job, said = run.job, run.fold.details.get("usage")
-        refused = ended.status == status.FAILED and not run.heard and run.attempt <= FIRST_ATTEMPT
-        used = usage.of_interaction(said) if said is not None or refused else None
+        used = usage.of_interaction(said) if said is not None or not _reached(run) else None
         model = job.model or job.agent
         price = self._price(model or "", _today())
         return Charge(
@@ -212,6 +212,13 @@ class Accounts:
             raise
         if refusal is not None:
             raise _refused(refusal, ask.bill, model)
+
+
+def _reached(run: Run) -> bool:
+    """Whether an upstream may have begun to work for a run: it was asked, and has not refused."""
+    if run.heard or run.attempt > FIRST_ATTEMPT:
+        return True
+    return run.task is not None and not isinstance(run.error, failures.Refusal)
 
 
 def size_of(request: Request, sent_bytes: int) -> Size:
