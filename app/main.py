@@ -219,8 +219,13 @@ class _Parts:
             worker=Worker(claims, takeover, executor.live, background, ground.wakeups, runs),
             sweeper=_sweeper(ground, accounts),
             messenger=messenger,
-            sealer=Sealer(Sealing(database), Leases(database), ground.owner, peppers.map(pepper.audit_secret)),
+            sealer=_sealer(ground),
         )
+
+
+def _sealer(ground: _Ground) -> Sealer:
+    database, secrets = ground.database, ground.peppers.map(pepper.audit_secret)
+    return Sealer(Sealing(database), Leases(database), ground.owner, secrets)
 
 
 def _ownership(ground: _Ground) -> Ownership:
