@@ -66,11 +66,11 @@ class Exports:
 
         A part that was broken off can be asked for again.
         """
-        filters = await self._filters(asked)
+        filters, same = await self._filters(asked), _mark(asked)
         after = None
         if token is not None:
-            *place, filters["until"], check = positions.read(token, int, str, int, int)
-            if check != _check(filters):
+            *place, filters["until"], mark = positions.read(token, int, str, int, int)
+            if mark != same:
                 raise InvalidRequest("'page_token' belongs to another export.")
             after = int(place[0]), str(place[1])
         await self._tell(filters)
@@ -79,7 +79,7 @@ class Exports:
             some = lines.take((line.text for line in piece), most)
             yield b"".join(some)
             if len(some) < len(piece) or lines.full(most):
-                more = positions.text(*piece[len(some) - 1].place, filters["until"], _check(filters))
+                more = positions.text(*piece[len(some) - 1].place, filters["until"], same)
                 break
         told = {"filters": filters, **lines.told(), "next_page_token": more}
         yield orjson.dumps({"manifest": told}, option=orjson.OPT_APPEND_NEWLINE)
@@ -94,7 +94,7 @@ class Exports:
             "model": asked.model,
             "labels": labels,
             "since": asked.since,
-            "until": asked.until or _now(),
+            "until": asked.until if asked.until is not None else _now(),
         }
 
     async def _tell(self, filters: Json) -> None:
@@ -114,9 +114,9 @@ def _choice(filters: Json) -> Choice:
     return Choice(**{**filters, "labels": labels})
 
 
-def _check(filters: Json) -> int:
-    """A mark of the filters, but for the moment that an export was begun."""
-    return zlib.crc32(orjson.dumps({**filters, "until": None}, option=orjson.OPT_SORT_KEYS))
+def _mark(asked: ExportAsked) -> int:
+    """What tells one export's parts from another's."""
+    return zlib.crc32(asked.model_dump_json(include=set(ExportAsked.model_fields)).encode())
 
 
 def _lines(found: Sequence[Exported]) -> list[Line]:

@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 from types import MappingProxyType
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from app.core.budget import Period
 from app.core.listing import Query
@@ -50,6 +50,12 @@ def _ago(text: object) -> object:
     if isinstance(text, str) and (found := re.fullmatch(r"([0-9]{1,6})([smhd])", text)):
         return time.time_ns() // 1_000_000 - int(found[1]) * _UNITS[found[2]]
     return _milliseconds(text)
+
+
+def _distinct(labels: list[str]) -> list[str]:
+    if len({label.partition("=")[0] for label in labels}) < len(labels):
+        raise ValueError("a label has one value")
+    return labels
 
 
 Text = Annotated[str, Field(max_length=500, pattern=r"^[^\x00]*$")]
@@ -141,9 +147,9 @@ class ExportAsked(Question):
     project: Annotated[Text, Field(description="The project's name or id.")]
     key_id: _OfKey = None
     model: Annotated[Text | None, Field(description="Only of this model.")] = None
-    label: Annotated[list[Label], Field(description="NAME=VALUE; all of these.", max_length=64)] = Field(
-        default_factory=list
-    )
+    label: Annotated[
+        list[Label], Field(description="NAME=VALUE; all of these.", max_length=64), AfterValidator(_distinct)
+    ] = Field(default_factory=list)
     since: Annotated[Moment | None, Field(description="Created then or later: 2030-12-31, in UTC.")] = None
     until: Annotated[Moment | None, Field(description="Created before then, written the same way.")] = None
 

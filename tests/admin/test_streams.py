@@ -72,6 +72,7 @@ def test_an_export_is_refused_by_the_name_of_what_is_wrong(admin: httpx.Client, 
     token = part(admin, project=project, page_size=2)[1]["next_page_token"]
     for query, named in (
         ({"page_token": token, "model": "m"}, "page_token"),
+        ({"page_token": token, "until": "2020-01-01"}, "page_token"),
         ({"page_token": "x"}, "page_token"),
         ({"page_size": 0}, "page_size"),
         ({"page_size": 10_001}, "page_size"),
@@ -79,6 +80,7 @@ def test_an_export_is_refused_by_the_name_of_what_is_wrong(admin: httpx.Client, 
         ({"since": "7d"}, "since"),  # would be another moment for each part
         ({"until": "-1"}, "until"),
         ({"label": "red"}, "label"),
+        ({"label": ["a=b", "a=c"]}, "label"),
         ({"models": "m"}, "models"),
     ):
         said = admin.get("/interactions/export", params={"project": project, **query})
