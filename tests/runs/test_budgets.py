@@ -31,7 +31,7 @@ def levels(gateway: Gateway) -> list[dict[str, Any]]:
 
 def settled(gateway: Gateway) -> dict[str, Any]:
     """The only budget, once nothing is reserved of it any more and all is added."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         with Records(gateway.database_url) as records:
             open_ = records.rows("SELECT count(*) FROM reservations")[0][0]
@@ -54,7 +54,7 @@ def ledger(gateway: Gateway, count: int = 1, *, closed: bool = True) -> list[dic
         "cost",
         "labels",
     )
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while True:
         with Records(gateway.database_url) as records:
             found = records.rows(f"SELECT {', '.join(names)} FROM usage_ledger ORDER BY at, call_id")
@@ -234,6 +234,7 @@ async def test_p1_what_was_asked_of_an_upstream_is_in_the_ledger_whoever_died(
     assert {bytes(row["labels"]) for row in rows if row["labels"]} == {b'{"team":"red"}'}
     with Records(gateway.database_url) as records:
         records.change("UPDATE reservations SET expires_at = 1")  # as minutes later
+        records.change("DELETE FROM leases")  # it may have died in the middle of a sweep
     budget = await asyncio.to_thread(settled, gateway)
     assert before["reserved"] > 200
     assert (budget["spent"], budget["reserved"]) == (before["reserved"], 0)
