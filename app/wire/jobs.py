@@ -19,6 +19,8 @@ _STATES = {
     "CANCELLED": status.CANCELLED,
     "EXPIRED": status.FAILED,
 }
+_CANDIDATES = 8
+"""So many answers may a request have."""
 _REPLIES = ("inlinedResponses", "inlinedEmbedContentResponses")
 
 
@@ -41,18 +43,21 @@ def ending(job: Json) -> Ending | None:
 
 
 def most_output(fields: Json) -> list[object]:
-    """What each request of a call has set as the most it wants to be answered; None where it has not."""
+    """What each answer to a call has been set as its most output; None where nothing was set."""
     batch = _object(fields.get("batch"))
     config = _object(_either(batch, "inputConfig", "input_config"))
     requests = _object(config.get("requests")).get("requests")
     if not isinstance(requests, list) or not requests:
-        return [_most(fields)]
-    return [_most(_object(_object(each).get("request"))) for each in requests]
+        return _most(fields)
+    return [most for each in requests for most in _most(_object(_object(each).get("request")))]
 
 
-def _most(request: Json) -> object:
+def _most(request: Json) -> list[object]:
+    """Of one request, which may ask for several candidates."""
     config = _object(_either(request, "generationConfig", "generation_config"))
-    return _either(config, "maxOutputTokens", "max_output_tokens")
+    candidates = _either(config, "candidateCount", "candidate_count")
+    count = min(max(candidates, 1), _CANDIDATES) if isinstance(candidates, int) else 1
+    return [_either(config, "maxOutputTokens", "max_output_tokens")] * count
 
 
 def _used(job: Json, metadata: Json, ended: str | None) -> Sequence[Usage] | None:

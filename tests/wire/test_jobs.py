@@ -76,3 +76,7 @@ def test_the_most_output_of_each_request_as_far_as_it_is_said() -> None:
     assert most_output({"batch": {"inputConfig": {"fileName": "files/x"}}}) == [None]
     assert most_output({"generationConfig": {"maxOutputTokens": 5}}) == [5]
     assert most_output({}) == [None]
+    for name, count in (("candidateCount", 3), ("candidate_count", 3), ("candidateCount", 10**9)):
+        several = {"generationConfig": {"maxOutputTokens": 5, name: count}}
+        assert most_output(several) == [5] * min(count, 8)
+    assert most_output({"generationConfig": {"candidateCount": -1}}) == [None]
