@@ -13,7 +13,6 @@ import orjson
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Row,
     Select,
     bindparam,
     func,
@@ -84,7 +83,7 @@ class Audit:
         """The next records of a chain; empty at its end."""
         chosen = {"project": project_id, "after": after}
         rows = await self._database.read(lambda connection: connection.execute(_CHAIN, chosen).all())
-        return [Sealed(recorded(row), row.hash or b"") for row in rows]
+        return [Sealed(recorded(row[:-1]), row.hash or b"") for row in rows]
 
     async def chain(self, project_id: str, after: int, until: int | None) -> AsyncIterator[Sealed]:
         """The records of a chain behind this number, and not behind that one."""
@@ -143,12 +142,11 @@ _CHAIN = (
 )
 
 
-def recorded(row: Row[Any]) -> Record:
-    """The record in this row; what is no text any more does not keep the rest from being read."""
-    fields = {name: getattr(row, name) for name in Record.__slots__}
-    if fields["details"] is not None:
-        fields["details"] = bytes(fields["details"]).decode("utf-8", "backslashreplace")
-    return Record(**fields)
+def recorded(row: Sequence[Any]) -> Record:
+    """The record in these columns; what is no text any more does not keep the rest from being read."""
+    *columns, details = row
+    columns.append(bytes(details).decode("utf-8", "backslashreplace") if details is not None else None)
+    return Record(*columns)
 
 
 def _chosen(asked: Question) -> Select[Any]:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, delete, insert, literal, select, update
@@ -95,9 +94,9 @@ def _some_sealed(connection: Connection, project_id: str, signer: Signer) -> int
     if head is None:
         return None
     seq, last, places = head.seq, head.hash, []
-    for row in connection.execute(_NEXT, {"project": project_id}).all():
+    for _, _, *columns in connection.execute(_NEXT, {"project": project_id}):
         seq += 1
-        record = replace(recorded(row), seq=seq)
+        record = recorded((project_id, seq, *columns))
         last = audit.link(last, record)
         places.append({"record": record.id, "number": seq, "link": last})
     if places:
