@@ -191,7 +191,7 @@ class _Parts:
         accounts = _accounts(settings, database)
         executor = Executor(books, affinity, accounts, ground.wakeups, messenger.hint, settings, observer)
         background = Admission(runs.background, runs.background_per_project, 0, 0)
-        takeover = Takeover(books, executor, routes, background, settings.limits, observer)
+        takeover = Takeover(books, executor, routes, background, observer)
         mirrors = Mirrors(
             books, ground.wakeups, runs.tail_bytes, _SQLITE_POLL if database.is_sqlite else runs.poll
         )

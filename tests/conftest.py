@@ -10,6 +10,7 @@ import hypothesis
 import pytest
 
 from app.store.database import Database
+from tests.support import forked
 from tests.support.client import Client
 from tests.support.databases import KINDS, Templates
 from tests.support.gateway import Gateway, free_port
@@ -27,6 +28,13 @@ hypothesis.settings.load_profile("fixed")
 def scripted(url: str, key: str = UPSTREAM_KEY) -> str:
     """The setting `upstreams` with this one."""
     return json.dumps([{"name": "scripted", "kind": "interactions", "base_url": url, "api_keys": [key]}])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nursery() -> Iterator[None]:
+    """What gateways are forked from ends with the tests."""
+    yield
+    forked.close()
 
 
 @pytest.fixture(scope="session")

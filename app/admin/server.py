@@ -17,6 +17,8 @@ from app.store.database import Database
 
 _GATEWAY = "app.main:from_environment"
 _SIMULATOR = "app.upstream.simulator.server:create_app"
+_WORKER_SECONDS = 30
+"""A worker that is silent for so long is replaced; while it starts, which may take a while, it is silent."""
 
 
 async def prepare(settings: Settings, database: Database, actor: Actor) -> NewKey | None:
@@ -41,6 +43,7 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
         port,
         http=partial(Protocol, settings.limits),
         workers=workers,
+        timeout_worker_healthcheck=_WORKER_SECONDS,
         timeout_graceful_shutdown=math.ceil(settings.runs.drain),
     )
 

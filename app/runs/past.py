@@ -35,11 +35,22 @@ async def load(interactions: Interactions, limits: Limits, project_id: str, requ
         raise InvalidRequest(f"The conversation has reached its limit of {limits.chain_turns} turns.")
     if parent.history_bytes > limits.chain_bytes:
         raise InvalidRequest(f"The conversation has reached its limit of {limits.chain_bytes} bytes.")
+    return Past(parent, await history(interactions, project_id, request))
+
+
+async def history(interactions: Interactions, project_id: str, request: Request) -> bytes:
+    """All steps of what a request continues that has been accepted: what expires meanwhile still counts.
+
+    Raises NotFound and FailedPrecondition as above, when something has been deleted.
+    """
+    parent_id = request.previous_interaction_id
+    if parent_id is None:
+        return steps.NONE
     links = await interactions.chain(project_id, parent_id)
-    if not links:  # deleted a moment ago
+    if not links:
         raise _absent(parent_id)
     try:
-        return Past(parent, chain.history(links, continues="continuation_token" in request.options))
+        return chain.history(links, continues="continuation_token" in request.options)
     except chain.MissingLink as missing:
         text = f"'previous_interaction_id': {missing.id}, an earlier turn of {parent_id}, is gone."
         raise FailedPrecondition(text) from None

@@ -15,10 +15,9 @@ from app.errors import ApiError
 from app.runs import lifecycle, recovery
 from app.runs.admission import Admission
 from app.runs.execution import Executor
-from app.runs.past import load
+from app.runs.past import history
 from app.runs.recovery import Course, Found
 from app.runs.run import Run
-from app.settings import Limits
 from app.store.books import Books
 from app.store.records import Claimed
 from app.telemetry.observer import QUIET, Observer
@@ -56,7 +55,6 @@ class Takeover:
     executor: Executor
     routes: Routes
     background: Admission
-    limits: Limits
     observer: Observer = QUIET
 
     async def seize(self, project_id: str, interaction_id: str) -> bool:
@@ -101,7 +99,7 @@ class Takeover:
     async def _go_on(self, run: Run, claimed: Claimed, said: Said, adapter: Adapter) -> None:
         """Call the upstream again, or take up what it keeps."""
         try:
-            past = await load(self.books.interactions, self.limits, claimed.project_id, run.request)
+            past = await history(self.books.interactions, claimed.project_id, run.request)
             affinity = self.executor.affinity.again(claimed, adapter.name)
         except ApiError as error:
             run.error = error
@@ -110,8 +108,7 @@ class Takeover:
         told = said.told if run.kept is not None else None
         if told is not None:
             told.reconnected()
-        history = steps.join((past.history, claimed.input))
-        turn = Turn(run.request, history, None, affinity, run.kept, told)
+        turn = Turn(run.request, steps.join((past, claimed.input)), None, affinity, run.kept, told)
         self.executor.begin(run, adapter, turn)
 
     def _run(self, claimed: Claimed, request: Request, said: Said) -> Run:

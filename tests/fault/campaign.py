@@ -1,8 +1,10 @@
 """A campaign: a database, gateways, an upstream, clients and a monkey; then quiet, and the evidence."""
 
 import asyncio
+import contextlib
 import json
 import random
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +16,7 @@ from pathlib import Path
 from tests.fault.clients import Clients, crowd, draw
 from tests.fault.evidence import Evidence, Plan, calls_in, rows_in
 from tests.fault.monkey import Monkey, Workers
+from tests.support import PATIENCE
 from tests.support.gateway import Gateway, clean_environment, free_port
 from tests.support.proxy import Proxy
 from tests.support.records import Records
@@ -106,10 +109,22 @@ def upstream(folder: Path) -> Iterator[tuple[str, Path]]:
         env=clean_environment(),
     )
     try:
+        _listening(process, port)
         yield f"http://127.0.0.1:{port}", log
     finally:
         process.kill()
         process.wait()
+
+
+def _listening(process: "subprocess.Popen[bytes]", port: int) -> None:
+    """Wait until a process answers there."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        with contextlib.suppress(ConnectionError), socket.create_connection(("127.0.0.1", port), PATIENCE):
+            return
+        assert process.poll() is None, "the upstream did not start"
+        assert time.monotonic() < deadline, "the upstream does not listen"
+        time.sleep(0.05)
 
 
 @asynccontextmanager

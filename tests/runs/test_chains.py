@@ -79,6 +79,31 @@ async def test_d1_a_child_that_waits_in_the_queue_fails_when_its_parent_is_delet
     gateway.must_be_in_order()
 
 
+async def test_a_child_that_waits_in_the_queue_keeps_a_parent_that_expires(
+    start_gateway: GatewayFactory, upstream: ScriptedUpstream
+) -> None:
+    """Expired is not erased: a conversation in use keeps its context, also when its next turn has to wait."""
+    gateway = await asyncio.to_thread(
+        start_gateway, upstream.url, GATEWAY_RUNS__BACKGROUND="1", GATEWAY_RUNS__POLL="0.2"
+    )
+    upstream.script(PLAIN)
+    async with Client(gateway) as client:
+        parent = (await client.create(input="first")).id
+        upstream.rescript(STREAM + sse(*SAID[:4]), HANG)
+        upstream.script(*slowly(0))
+        first = await begin(client, input="has the only place")
+        await asked_for(upstream, 2)
+        child = await begin(client, previous_interaction_id=parent)
+        assert (await client.get(child)).json()["status"] == "queued"
+        with Records(gateway.database_url) as records:
+            records.change(f"UPDATE interactions SET expires_at = 1 WHERE id = '{parent}'")
+        assert (await client.get(parent)).status == 404
+        assert (await cancel(client, first)).status == 200
+        assert (await ended(client, child))["status"] == "completed"
+    assert [len(asked.json()["input"]) for asked in upstream.requests] == [1, 1, 3]
+    gateway.must_be_in_order()
+
+
 @pytest.mark.parametrize("status", ["queued", "in_progress"])
 async def test_d3_a_parent_that_has_not_ended(
     replicas: Replicas, here: Client, there: Client, behind: ScriptedUpstream, status: str

@@ -85,7 +85,7 @@ async def engine(database: Database, database_url: str) -> AsyncIterator[Engine]
         accounts = Accounts(Budgets(database), Ledger(database), prices.parse(""), 1)
         executor = Executor(books, affinity, accounts, wakeups, lambda: None, settings)
         routes, background = Routes([(["*"], Faulty())]), Admission(1, 1, 0, 0)
-        takeover = Takeover(books, executor, routes, background, settings.limits)
+        takeover = Takeover(books, executor, routes, background)
         worker = Worker(claims, takeover, executor.live, background, wakeups, settings.runs)
         looking = asyncio.create_task(worker.run())
         yield Engine(

@@ -82,6 +82,15 @@ def start(
     return Forked(told)
 
 
+def close() -> None:
+    """End the nursery, if there is one; what it has forked goes on."""
+    if _nursery.cache_info().currsize:
+        line, process = _nursery()
+        line.close()
+        process.wait()
+        _nursery.cache_clear()
+
+
 @functools.cache
 def _nursery() -> tuple[socket.socket, "subprocess.Popen[bytes]"]:
     """The nursery of this process, and the way to it; it ends when that is closed."""
