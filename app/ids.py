@@ -30,13 +30,12 @@ def new_interaction_id() -> str:
     First 48 bits of time, so that rows written together lie together in an index; then 120 random
     bits, so that nobody guesses one.
     """
-    moment = time.time_ns() // 1_000_000
-    return "v1_" + _text(moment.to_bytes(6, "big") + secrets.token_bytes(15))
+    return "v1_" + _text(_moment() + secrets.token_bytes(15))
 
 
 def new_id(prefix: str) -> str:
-    """An identifier for anything else: `prefix_` and 96 random bits."""
-    return f"{prefix}_{_text(secrets.token_bytes(12))}"
+    """An identifier for anything that need not be secret: `prefix_`, 48 bits of time and 48 random ones."""
+    return f"{prefix}_{_text(_moment() + secrets.token_bytes(6))}"
 
 
 def is_interaction_id(value: str) -> bool:
@@ -78,6 +77,10 @@ def place(interaction_id: str, value: str) -> Place | None:
         return Place(seq - 1, int(part), replayed)
     seq = event_seq(interaction_id, value)
     return None if seq is None else Place(seq, 0, replayed)
+
+
+def _moment() -> bytes:
+    return (time.time_ns() // 1_000_000).to_bytes(6, "big")
 
 
 def _text(raw: bytes) -> str:
