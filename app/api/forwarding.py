@@ -119,7 +119,7 @@ async def _metered(front: Front, asking: Asking, send: Send) -> None:
             raise
         finally:
             used = meter.usage() or used
-            accounts.settle(call, ending, used)
+            accounts.settle(call, ending, used, meter.heard)
             if used is not None:
                 front.permits.correct(permit, used.total_tokens)
 

@@ -26,16 +26,18 @@ _TRIED = 3
 
 
 class Meter:
-    """Keeps the end of what passes; `ended` tells whether that was all."""
+    """Keeps the end of what passes; `heard` is how many bytes did, `ended` whether those were all."""
 
     def __init__(self) -> None:
         self._tail = bytearray()
+        self.heard = 0
         self.ended = False
 
     async def over(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """The same chunks."""
         async for chunk in chunks:
             self._tail += chunk
+            self.heard += len(chunk)
             if len(self._tail) > 2 * _KEPT:
                 del self._tail[:-_KEPT]
             yield chunk

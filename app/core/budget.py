@@ -53,6 +53,9 @@ class Bill(NamedTuple):
     cost: int | None
 
 
+NOTHING = Bill(0, 0)
+
+
 def shown(unit: str, amount: int) -> str:
     """An amount, for people."""
     if unit == TOKENS:
@@ -67,11 +70,24 @@ def estimate(price: Price | None, size: int, most_output: Sequence[object], defa
     `most_output` has the limit of output of each of its requests, as the request says it, if it does; it
     is empty where nothing but numbers is answered.
     """
-    made = sum(
-        min(most if isinstance(most, int) and most > 0 else default_output, _CONTEXT) for most in most_output
-    )
+    made = _most_made(most_output, default_output)
     given = min(size // _BYTES_PER_TOKEN + 1, _CONTEXT * max(1, len(most_output)))
     return Bill(given + made, price.most(given, made) if price is not None else None)
+
+
+def seen(price: Price | None, heard: int, most_output: Sequence[object], default_output: int) -> Bill:
+    """What a call has taken for sure that broke off when so many bytes of its answer had come.
+
+    What it was sent does not count: nobody has got anything for that.
+    """
+    made = min(-(-heard // _BYTES_PER_TOKEN), _most_made(most_output, default_output))
+    return Bill(made, price.most(0, made) if price is not None else None)
+
+
+def _most_made(most_output: Sequence[object], default_output: int) -> int:
+    return sum(
+        min(most if isinstance(most, int) and most > 0 else default_output, _CONTEXT) for most in most_output
+    )
 
 
 def crossed(amount: int, spent: int, told: int) -> tuple[int, ...]:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from app.core import budget, usage
-from app.core.budget import Bill
+from app.core import budget, steps, usage
+from app.core.budget import NOTHING, Bill
 from app.core.model import Interaction, Request
 from app.core.prices import Prices
 from app.core.usage import BATCHES, Usage
@@ -117,6 +117,7 @@ class Accounts:
             labels=_labels(run.request.options.get("labels")),
             cost=price.cost(used) if price is not None and used is not None else None,
             reserved=isinstance(job, Claimed) or self._counts(job.project_id),
+            seen=NOTHING if used is not None else self._seen(size_of(run.request, 0), _came(ended)),
         )
 
     def ended(self, charge: Charge) -> None:
@@ -129,10 +130,13 @@ class Accounts:
         self._ledger.abandon(charge)
         self.ended(charge)
 
-    def settle(self, call: Call, ending: str, used: Usage | None) -> None:
-        """Write what a forwarded call did cost, if anybody knows. It happens whether or not anybody waits."""
+    def settle(self, call: Call, ending: str, used: Usage | None, heard: int = 0) -> None:
+        """Write what a forwarded call did cost, if anybody knows, whose answer has so many bytes.
+
+        It happens whether or not anybody waits.
+        """
         cost = self._cost(call, _today(), [used] if used is not None else None)
-        self._settle(self._charge(call, ending, used, cost))
+        self._settle(replace(self._charge(call, ending, used, cost), seen=self._seen(call.size, heard)))
 
     async def settle_late(self, call_id: str, ending: str, used: Sequence[Usage] | None) -> None:
         """Write how a call of many requests has ended that was made some time ago, unless that is known."""
@@ -192,6 +196,10 @@ class Accounts:
     def _priced(self, kind: str, cost: int | None) -> int | None:
         return self._prices.in_batch(cost) if cost is not None and kind in BATCHES else cost
 
+    def _seen(self, size: Size, heard: int) -> Bill:
+        price = self._price(size.model or "", _today())
+        return budget.seen(price, heard, size.most_output, self._prices.default_output)
+
     def _counts(self, project_id: str) -> bool:
         return self._budgeted is None or project_id in self._budgeted
 
@@ -219,6 +227,11 @@ def _reached(run: Run) -> bool:
     if run.heard or run.attempt > FIRST_ATTEMPT:
         return True
     return run.task is not None and not isinstance(run.error, failures.Refusal)
+
+
+def _came(ended: Interaction) -> int:
+    """How many bytes of output a run has."""
+    return len(ended.output) - len(steps.NONE)
 
 
 def size_of(request: Request, sent_bytes: int) -> Size:

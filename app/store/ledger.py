@@ -14,6 +14,8 @@ from sqlalchemy import Connection, Row, bindparam, case, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from app.core import status
+from app.core.budget import NOTHING as NOTHING_SEEN
+from app.core.budget import Bill
 from app.core.listing import ALL, Span
 from app.core.usage import COUNTED, NOTHING, Usage
 from app.store import reports
@@ -28,7 +30,7 @@ RUN = "interaction"
 
 
 _RELEASED = frozenset({status.FAILED, status.CANCELLED})
-"""Calls that end so give back what was reserved for them, as far as nobody says that they used it."""
+"""Calls that end so give back what was reserved for them, but for what they are known or seen to use."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +38,7 @@ class Charge:
     """What is written of one call. `cost` is in millionths of a US dollar, None without a price.
 
     `usage` is None where nobody knows it: such a call is taken to have used what was reserved for it,
-    unless it has failed or was cancelled.
+    or what was `seen` if it has failed or was cancelled.
     Nothing of its content, and nothing of the price table. `reserved` tells that budgets wait for it.
     """
 
@@ -52,6 +54,7 @@ class Charge:
     labels: Mapping[str, str]
     cost: int | None
     reserved: bool = False
+    seen: Bill = NOTHING_SEEN
 
 
 class Waiting(NamedTuple):
@@ -109,7 +112,9 @@ def insert_charges(connection: Connection, charges: Sequence[Charge]) -> None:
 
 
 def _spent(charge: Charge) -> tuple[str, int, int]:
-    return charge.call_id, charge.usage.total_tokens if charge.usage is not None else 0, charge.cost or 0
+    if charge.usage is None:
+        return charge.call_id, charge.seen.tokens, charge.seen.cost or 0
+    return charge.call_id, charge.usage.total_tokens, charge.cost or 0
 
 
 def insert_orphans(connection: Connection, charges: Sequence[Charge]) -> None:
