@@ -56,7 +56,8 @@ lock: ## write the lock files again (ARGS=--upgrade: with the newest versions)
 		--no-emit-index-url --no-emit-find-links --no-header --no-annotate $(ARGS) "$$@"; } && \
 	lock pyproject.toml -o requirements.txt && \
 	lock --group build -c requirements.txt -o requirements-build.txt && \
-	lock pyproject.toml --group dev -c requirements.txt -c requirements-build.txt -o requirements-dev.txt
+	lock pyproject.toml --extra otel -c requirements.txt -o requirements-otel.txt && \
+	lock pyproject.toml --group dev -c requirements-otel.txt -c requirements-build.txt -o requirements-dev.txt
 
 clean: ## remove what make and the tools have made; data/ stays
 	rm -rf .venv .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache dist

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LOCKS = ["requirements.txt", "requirements-build.txt", "requirements-dev.txt"]
+LOCKS = ["requirements.txt", "requirements-build.txt", "requirements-otel.txt", "requirements-dev.txt"]
 
 
 def pins(name: str) -> dict[str, str]:
