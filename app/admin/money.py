@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import date, timedelta
 from decimal import Decimal
+from urllib.parse import urlsplit
 
 from app import ids
 from app.admin.operations import Absent, OperationError, Operations
@@ -30,7 +31,10 @@ _DOLLARS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
 
 @dataclass(frozen=True, slots=True)
 class BudgetLevel:
-    """A budget as it stands in its present period; money is text in US dollars, tokens are numbers."""
+    """A budget as it stands in its present period; money is text in US dollars, tokens are numbers.
+
+    `alert_host` is who is told: the rest of the address may be a secret.
+    """
 
     id: str
     project: str
@@ -41,7 +45,7 @@ class BudgetLevel:
     spent: str | int
     reserved: str | int
     hard: bool
-    alert_url: str | None
+    alert_host: str | None
     created_at: int
 
 
@@ -178,7 +182,7 @@ def _level(level: Level, names: Mapping[str, str]) -> BudgetLevel:
         spent=_in(budget.unit, level.spent),
         reserved=_in(budget.unit, level.reserved),
         hard=budget.hard,
-        alert_url=budget.alert_url,
+        alert_host=urlsplit(budget.alert_url).hostname if budget.alert_url is not None else None,
         created_at=budget.created_at,
     )
 
