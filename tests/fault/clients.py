@@ -68,7 +68,7 @@ class Clients:
 
     async def ask_everything(self, tag: str, name: str) -> None:
         """The interaction and its whole stream, when all is quiet."""
-        for _ in range(20):
+        for _ in range(100):
             if await self._look(tag, name) is not None:
                 replay = Reading(tag)
                 await self._get_events(name, replay, None)

@@ -12,6 +12,7 @@ from pathlib import Path
 import psycopg
 
 from tests.fault.evidence import Evidence
+from tests.support import PATIENCE
 from tests.support.gateway import Gateway
 from tests.support.proxy import Proxy
 
@@ -118,9 +119,11 @@ class Monkey:
 
 async def _start(gateway: Gateway) -> None:
     """Start again; a gateway whose database is away at that moment does not start."""
-    for _ in range(5):
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
         with contextlib.suppress(AssertionError):
             return await asyncio.to_thread(gateway.start)
+        await asyncio.sleep(0.2)
     raise AssertionError(gateway.log()[-4000:])
 
 
