@@ -59,6 +59,7 @@ class Database:
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-read")
         self._writes: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._closed = False
         self._connection: Connection | None = None
 
     async def read(self, query: Callable[[Connection], R]) -> R:
@@ -72,10 +73,14 @@ class Database:
         fails with Unavailable on an outage, and with IntegrityError or DataError on a conflict or a
         value that the database cannot hold.
         """
+        done: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        if self._closed:
+            done.set_exception(Unavailable("The gateway is stopping."))
+            done.exception()  # marks it as seen: a write need not be awaited
+            return done
         if self._thread is None:
             self._thread = threading.Thread(target=self._run_writer, name="store-write", daemon=True)
             self._thread.start()
-        done: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._writes.put(_Write(kind, argument, done))
         return done
 
@@ -84,11 +89,11 @@ class Database:
         await self.read(lambda connection: connection.execute(select(1)))
 
     async def close(self) -> None:
-        """Commit what waits, then let go of every connection."""
-        thread, self._thread = self._thread, None
-        if thread is not None:
+        """Commit what waits, then let go of every connection; what is written later fails."""
+        self._closed = True
+        if self._thread is not None:
             self._writes.put(None)
-            await asyncio.to_thread(thread.join)
+            await asyncio.to_thread(self._thread.join)
         self._readers.shutdown(wait=True)
         self.dispose()
 

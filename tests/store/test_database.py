@@ -21,6 +21,7 @@ from app.store.keys import AlreadyExists, Project
 from app.store.runs import Runs
 from app.store.schema import interactions, projects
 from tests.store.conftest import MINE, THEIRS, Store, new
+from tests.support import PATIENCE
 
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 ON_POSTGRESQL = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -133,6 +134,17 @@ async def test_closing_commits_what_waits(store: Store, database_url):
     again = Database(database_url)
     assert await count(again) == 300
     await again.close()
+
+
+async def test_what_is_written_while_it_closes_fails_and_holds_nothing_up(database: Database):
+    with busy_writer(database):
+        closing = asyncio.create_task(database.close())
+        await asyncio.sleep(0)
+        late = database.write(Recorder(), 1)
+    async with asyncio.timeout(PATIENCE):
+        await closing
+    with pytest.raises(Unavailable):
+        await late
 
 
 async def test_a_read_sees_what_was_written_before(store: Store):
