@@ -16,6 +16,9 @@ from tests.support import PATIENCE
 from tests.support.gateway import Gateway
 from tests.support.proxy import Proxy
 
+_PEACE = 1.0
+"""Seconds in which a gateway that has just started is not harmed again, so that something comes of it."""
+
 
 class Workers(Gateway):
     """A gateway of several worker processes; what is killed or frozen is one of them."""
@@ -80,6 +83,7 @@ class Monkey:
         if gateway.process is None:
             await asyncio.sleep(self._chance.uniform(0, self._lease / 2))
             await _start(gateway)
+            await asyncio.sleep(_PEACE)
         self._alone.append(gateway)
 
     async def _harm_worker(self, gateway: Workers, name: str) -> None:

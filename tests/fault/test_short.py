@@ -22,7 +22,7 @@ async def test_p1_p3_p4_p7_p8_no_promise_is_broken(database_url: str, tmp_path: 
     assert not broken, told
     assert len(evidence.rows) + len(evidence.maybe_deleted) + len(evidence.refused) >= campaign.runs, told
     assert evidence.faults, told
-    assert sum(row.status == "completed" for row in evidence.rows) >= campaign.runs // 3, told
+    assert sum(row.status == "completed" for row in evidence.rows) >= campaign.runs // 5, told
 
 
 def test_plans_are_of_every_kind():
