@@ -20,6 +20,10 @@ _PEACE = 1.0
 """Seconds in which a gateway that has just started is not harmed again, so that something comes of it."""
 
 
+_LATER = 1.5
+"""Seconds in which the upstream has read what a gateway had sent before it died."""
+
+
 class Workers(Gateway):
     """A gateway of several worker processes; what is killed or frozen is one of them."""
 
@@ -79,7 +83,8 @@ class Monkey:
             gateway.signal(signal.SIGCONT)
         else:
             gateway.kill()
-        self._note(name, began, began + 0.5 if name == "kill" else time.monotonic())  # a death is a moment
+        # A death is a moment; but what was sent just before it may be read a little later.
+        self._note(name, began, began + _LATER if name == "kill" else time.monotonic())
         if gateway.process is None:
             await asyncio.sleep(self._chance.uniform(0, self._lease / 2))
             await _start(gateway)

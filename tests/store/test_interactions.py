@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import time
 
 import pytest
 from sqlalchemy import Table, func, select
@@ -127,7 +126,7 @@ async def count(store: Store, table: Table, interaction_id: str) -> int:
     return await store.database.read(lambda connection: connection.execute(query).scalar_one())
 
 
-async def test_a_long_chain_comes_in_order_and_in_linear_time(store: Store):
+async def test_a_long_chain_comes_in_order(store: Store):
     made = [f"v1_link{n:08}" for n in range(1000)]
     await asyncio.gather(
         *(
@@ -143,11 +142,9 @@ async def test_a_long_chain_comes_in_order_and_in_linear_time(store: Store):
 async def test_siblings_do_not_lengthen_a_chain(store: Store):
     root = await store.complete(output=b"[0]")
     made = await asyncio.gather(*(store.complete(root, b"[%d]" % n, depth=1) for n in range(1, 2001)))
-    start = time.perf_counter()
     for position in (0, 999, 1999):
         links = await store.interactions.chain(MINE, made[position])
         assert history(links) == b"[0,%d]" % (position + 1)
-    assert time.perf_counter() - start < 1
 
 
 async def test_the_same_id_cannot_be_made_twice(store: Store):
