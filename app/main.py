@@ -1,4 +1,4 @@
-"""The composition root: the only file that names concrete classes."""
+"""The composition root: nobody else names concrete classes, but for `upstream.configured`."""
 
 import asyncio
 import contextlib

@@ -11,6 +11,7 @@ import pytest
 from tests.conftest import GatewayFactory
 from tests.support import PATIENCE
 from tests.support.client import DONE, Client, Heard, events
+from tests.support.freezing import freeze
 from tests.support.gateway import Gateway
 from tests.support.records import Records
 from tests.support.runs import until
@@ -143,7 +144,7 @@ async def test_p4_process_that_slept_through_its_lease(
     upstream.script(STREAM + sse(*SAID[:5]), *(again * 600))
     async with Client(one) as here, Client(two, one.key) as there, here.open() as stream:
         found = (await stream.until(5))[0]["interaction"]["id"]
-        one.signal(signal.SIGSTOP)
+        await freeze(one)
         kept = await until_failed(there, found)
         whole = await there.replay(found)
         one.signal(signal.SIGCONT)

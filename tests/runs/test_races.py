@@ -17,6 +17,7 @@ from tests.runs.conftest import Replicas
 from tests.support import PATIENCE
 from tests.support.aged import PROJECT, Aged, aged
 from tests.support.client import Client, Heard, events
+from tests.support.freezing import freeze
 from tests.support.gateway import clean_environment
 from tests.support.runs import (
     GOING,
@@ -177,7 +178,7 @@ async def test_u14_what_completes_after_our_cancel_stays_cancelled(
     async with Client(one) as here, Client(other, one.key) as there:
         async with here.open(background=True) as stream:
             found = (await stream.until(4))[0]["interaction"]["id"]
-            one.signal(signal.SIGSTOP)
+            await freeze(one)
             assert (await cancel(there, found)).json()["status"] == "cancelled"
             whole, kept = await there.replay(found), (await there.get(found)).json()
             gate.open()
