@@ -26,9 +26,9 @@ def retention(sweep: Lease | None, backlog: Backlog, every_seconds: float) -> li
     done = None if sweep is None or sweep.done_ms_ago is None else sweep.done_ms_ago / 1000
     late = done is None or done > max(_LATE_SWEEPS * every_seconds, _LATE_SECONDS)
     due = backlog.expired + backlog.logs
-    last = "never yet" if done is None else f"{done:.0f} seconds ago"
+    last = "not done yet" if done is None else f"last done {done:.0f} seconds ago"
     text = (
-        f"last done {last}; to erase: {backlog.expired} interactions, {backlog.logs} event logs; "
+        f"{last}; to erase: {backlog.expired} interactions, {backlog.logs} event logs; "
         f"to delete at upstreams: {backlog.leftovers}"
     )
     return [

@@ -76,7 +76,7 @@ def estimate(price: Price | None, size: int, most_output: Sequence[object], defa
 
 
 def seen(price: Price | None, heard: int, most_output: Sequence[object], default_output: int) -> Bill:
-    """What a call has taken for sure that broke off when so many bytes of its answer had come.
+    """What a call is taken to have used that broke off when so many bytes of its answer had come.
 
     What it was sent does not count: nobody has got anything for that.
     """

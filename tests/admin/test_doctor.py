@@ -45,7 +45,7 @@ def test_what_is_due_and_when_the_sweep_was(command: Command, database_url: str)
     asyncio.run(fill(database_url, aged("v1_old", last_seq=1)))
     ok, text = findings(command("doctor"))["sweep"]
     assert not ok
-    assert text == ("last done never yet; to erase: 1 interactions, 1 event logs; to delete at upstreams: 0")
+    assert text == ("not done yet; to erase: 1 interactions, 1 event logs; to delete at upstreams: 0")
     with Records(database_url) as records:
         records.change(
             "INSERT INTO leases (name, owner, lease_until, done_at) VALUES ('sweep', 'o', 0, 1000)"
