@@ -18,8 +18,6 @@ from tests.support.proxy import Proxy
 
 _PEACE = 1.0
 """Seconds in which a gateway that has just started is not harmed again, so that something comes of it."""
-
-
 _LATER = 1.5
 """Seconds in which the upstream has read what a gateway had sent before it died."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-_TYPES: Mapping[str, tuple[type, ...]] = {
+TYPES: Mapping[str, tuple[type, ...]] = {
     "object": (dict,),
     "array": (list,),
     "string": (str,),
@@ -42,7 +42,7 @@ def faults(document: Any, schema: Any, value: Any, path: str = "$") -> Iterator[
 def _of_kind(schema: Any, value: Any, path: str) -> Iterator[str]:
     kind = schema.get("type")
     if kind is not None and (
-        not isinstance(value, _TYPES[kind]) or (isinstance(value, bool) and kind != "boolean")
+        not isinstance(value, TYPES[kind]) or (isinstance(value, bool) and kind != "boolean")
     ):
         yield f"{path}: {value!r} is no {kind}"
     if "enum" in schema and value not in schema["enum"]:

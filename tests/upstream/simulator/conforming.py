@@ -3,16 +3,7 @@
 from typing import Any
 
 from app.core.model import Json
-
-_TYPES: dict[str, tuple[type, ...]] = {
-    "object": (dict,),
-    "array": (list,),
-    "string": (str,),
-    "integer": (int,),
-    "number": (int, float),
-    "boolean": (bool,),
-    "null": (type(None),),
-}
+from tests.support.schema import TYPES
 
 
 def conforms(value: Any, schema: Any, root: Any = None) -> bool:
@@ -43,7 +34,7 @@ def _is_of_type(value: Any, schema: Json) -> bool:
         return True
     names = said if isinstance(said, list) else [said]
     return any(
-        isinstance(value, _TYPES[name.lower()]) and (name.lower() == "boolean" or not isinstance(value, bool))
+        isinstance(value, TYPES[name.lower()]) and (name.lower() == "boolean" or not isinstance(value, bool))
         for name in names
     )
 
