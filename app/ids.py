@@ -1,6 +1,7 @@
 """Identifiers: made here, shown to clients, never escaped in a URL ([A-Za-z0-9_-] only)."""
 
 import base64
+import random
 import re
 import secrets
 import time
@@ -35,7 +36,7 @@ def new_interaction_id() -> str:
 
 def new_id(prefix: str) -> str:
     """An identifier for anything that need not be secret: `prefix_`, 48 bits of time and 48 random ones."""
-    return f"{prefix}_{_text(_moment() + secrets.token_bytes(6))}"
+    return f"{prefix}_{_text(_moment() + random.randbytes(6))}"  # noqa: S311 - no secret
 
 
 def is_interaction_id(value: str) -> bool:

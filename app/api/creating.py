@@ -11,12 +11,13 @@ from app.api.audited import Visit
 from app.api.permits import Permits
 from app.auth import policing
 from app.auth.caller import Authenticator, Caller
+from app.auth.quota import Permit
 from app.core import status
 from app.core.model import Interaction, Request
 from app.egress import Guard
 from app.errors import ApiError, FailedPrecondition
 from app.runs import lifecycle
-from app.runs.admission import Admission
+from app.runs.admission import Admission, Slot
 from app.runs.engine import Engine, Repeated
 from app.runs.follow import Followers
 from app.runs.retries import Asked, Retries
@@ -75,22 +76,34 @@ class CreateRoute:
                 slot.release()  # it executes nothing
                 await self._tell_earlier(client, request, asked, earlier)
                 return
+            permit = await self.permits.of_run(caller, request, body)
             try:
-                async with self.permits.of_run(caller, request, body) as permit:
-                    if request.background:
-                        begun = await self.engine.begin(caller, request, once)
-                        self.permits.keep(permit, self.engine.executor.live.get(begun.id))
-                    else:
-                        run = await self.engine.start(caller, request, slot, once)
-                        self.permits.keep(permit, run)
+                begun = await self._begin(caller, request, permit, slot, once)
             except Repeated as repeated:
                 slot.release()
                 await self._tell_repeated(client, request, asked, repeated.existing)
                 return
-        if request.background:
-            await self._tell_begun(client, request, begun)
+        if isinstance(begun, Run):
+            await self._follow(client, begun, asked)
         else:
-            await self._follow(client, run, asked)
+            await self._tell_begun(client, request, begun)
+
+    async def _begin(
+        self, caller: Caller, request: Request, permit: Permit | None, slot: Slot, once: Once | None
+    ) -> Run | Interaction:
+        """What has begun: a run, to which the permit goes, or in the background an interaction."""
+        begun: Run | Interaction
+        try:
+            if request.background:
+                begun = await self.engine.begin(caller, request, once)
+            else:
+                begun = await self.engine.start(caller, request, slot, once)
+        except BaseException:
+            await self.permits.give_back(permit)
+            raise
+        run = begun if isinstance(begun, Run) else self.engine.executor.live.get(begun.id)
+        self.permits.keep(permit, run)
+        return begun
 
     def _asked(self, scope: Scope, caller: Caller, body: bytes) -> Asked:
         schema = dialect.choose(scope["headers"], self.settings.default_revision)

@@ -23,19 +23,14 @@ class Permits:
         self._accounts = accounts
         self._corrections: set[asyncio.Task[None]] = set()
 
-    @contextlib.asynccontextmanager
-    async def of_run(self, caller: Caller, request: Request, body: bytes) -> AsyncIterator[Permit | None]:
-        """A permit for a run, given back if the body of the `with` fails to begin it.
+    async def of_run(self, caller: Caller, request: Request, body: bytes) -> Permit | None:
+        """A permit for a run, to be kept or given back; None without limits. Raises ApiError (429)."""
+        return await self._admitted(caller, size_of(request, len(body)))
 
-        None where there are no limits. Raises ApiError (429).
-        """
-        permit = await self._admitted(caller, size_of(request, len(body)))
-        try:
-            yield permit
-        except BaseException:
-            if permit is not None:
-                await permit.give_back()
-            raise
+    async def give_back(self, permit: Permit | None) -> None:
+        """A run could not be begun: it counts for nothing."""
+        if permit is not None:
+            await permit.give_back()
 
     def keep(self, permit: Permit | None, run: Run | None) -> None:
         """A run has begun, and keeps the permit to its end. One in the queue is counted by the database."""

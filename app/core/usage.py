@@ -5,7 +5,7 @@ Upstreams forget it, and some exaggerate: what is kept is never negative, and ne
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 MOST = 1_000_000_000
@@ -17,8 +17,7 @@ BATCHES = frozenset({"batchGenerateContent", "asyncBatchEmbedContent"})
 _MODALITIES = frozenset({"text", "image", "audio", "video", "document"})
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """Tokens by kind. What was cached is a part of the input; thoughts are no part of the output.
 
     `modalities` has those of input, cached and output once more, as far as the upstream told them.
@@ -31,11 +30,11 @@ class Usage:
     tool_use_tokens: int = 0
     total_tokens: int = 0
     grounding_calls: int = 0
-    modalities: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    modalities: Mapping[str, Mapping[str, int]] = MappingProxyType({})
 
 
 NOTHING = Usage()
-COUNTED = tuple(each.name for each in fields(Usage) if each.name != "modalities")
+COUNTED = tuple(name for name in Usage._fields if name != "modalities")
 """The names of what is counted."""
 
 
@@ -131,7 +130,11 @@ def _usage(said: Mapping[str, object], names: _Names, grounding: int, count: str
         tool_use,
         _count(said.get(names.total)) or min(MOST, given + made + thought + tool_use),
         min(grounding, 1_000_000),
-        {kind: found for kind, name in names.modalities if (found := _by_modality(said.get(name), count))},
+        {
+            kind: found
+            for kind, name in names.modalities
+            if (told := said.get(name)) and (found := _by_modality(told, count))
+        },
     )
 
 
@@ -149,8 +152,6 @@ def _count(said: object) -> int:
 def _by_modality(said: object, field_name: str) -> Mapping[str, int]:
     """The tokens of the modalities that this version knows; of others only the sum is."""
     found: dict[str, int] = {}
-    if not said:
-        return found
     for each in _objects(said):
         name = str(each.get("modality")).lower()
         if name in _MODALITIES and (count := _count(each.get(field_name))):

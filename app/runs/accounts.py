@@ -6,8 +6,8 @@ Projects without a budget reserve nothing; which ones have a budget is asked eve
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -69,22 +69,16 @@ class Accounts:
         price = self._price(size.model or "", _today())
         return budget.estimate(price, size.bytes_in, size.most_output, self._prices.default_output)
 
-    @contextlib.asynccontextmanager
-    async def run_reserved(self, new: NewInteraction, request: Request) -> AsyncIterator[None]:
-        """Reserve what a run may take, and give it back if the body of the `with` fails to begin it.
+    async def reserve_run(self, new: NewInteraction, request: Request) -> None:
+        """Reserve what a run may take. Raises ApiError (402) when a hard budget has no room for it."""
+        if await self._has_budget(new.project_id):
+            bill = self.estimate(size_of(request, new.history_bytes + len(new.options)))
+            await self._reserve(Ask(new.id, new.project_id, new.key_id, bill, _ORPHANED_MS), request.target)
 
-        Raises ApiError (402) when a hard budget has no room for it.
-        """
-        if not await self._has_budget(new.project_id):
-            yield
-            return
-        bill = self.estimate(size_of(request, new.history_bytes + len(new.options)))
-        await self._reserve(Ask(new.id, new.project_id, new.key_id, bill, _ORPHANED_MS), request.target)
-        try:
-            yield
-        except BaseException:
+    def release_run(self, new: NewInteraction) -> None:
+        """A run could not be begun: give back what is reserved for it."""
+        if self._counts(new.project_id):
             self._budgets.release(new.id)
-            raise
 
     async def reserve(self, call: Call, seconds: float) -> None:
         """Reserve what a forwarded call may take, which has ended after so many seconds. Raises as above."""
@@ -136,7 +130,7 @@ class Accounts:
         It happens whether or not anybody waits.
         """
         cost = self._cost(call, _today(), [used] if used is not None else None)
-        self._settle(replace(self._charge(call, ending, used, cost), seen=self._seen(call.size, heard)))
+        self._settle(self._charge(call, ending, used, cost)._replace(seen=self._seen(call.size, heard)))
 
     async def settle_late(self, call_id: str, ending: str, used: Sequence[Usage] | None) -> None:
         """Write how a call of many requests has ended that was made some time ago, unless that is known."""
@@ -153,7 +147,7 @@ class Accounts:
         )
         cost = self._cost(call, waiting.at // _DAY_MS, used)
         charge = self._charge(call, ending, usage.together(used) if used else None, cost)
-        self._settle(replace(charge, reserved=True))  # by whichever process began it
+        self._settle(charge._replace(reserved=True))  # by whichever process began it
 
     def _settle(self, charge: Charge) -> None:
         self._ledger.write(charge)

@@ -66,8 +66,7 @@ class Engine:
         """
         past, affinity = await self._prepare(caller, request)
         new = self._new(caller, request, past, affinity, self.owner)
-        async with self.accounts.run_reserved(new, request):
-            inserted = await self._inserted(new, once)
+        inserted = await self._reserved(new, request, once)
         return self._launch(new, request, past, caller.credential, inserted, slot.keep())
 
     async def begin(self, caller: Caller, request: Request, once: Once | None) -> Interaction:
@@ -81,8 +80,7 @@ class Engine:
             raise _busy()
         new = self._new(caller, request, past, affinity, self.owner if slot else None)
         with slot or nullcontext():
-            async with self.accounts.run_reserved(new, request):
-                inserted = await self._inserted(new, once)
+            inserted = await self._reserved(new, request, once)
             if slot is not None:
                 self._launch(new, request, past, caller.credential, inserted, slot.keep())
             await asyncio.shield(inserted)
@@ -139,6 +137,17 @@ class Engine:
         adapter = self.routes.adapter(request.target)
         past = await load(self.books.interactions, self.settings.limits, caller.project_id, request)
         return past, await self.affinity.choose(caller, request, past.history, adapter.name)
+
+    async def _reserved(
+        self, new: NewInteraction, request: Request, once: Once | None
+    ) -> "asyncio.Future[None]":
+        """What the run may take is reserved, and its row on its way; or neither."""
+        await self.accounts.reserve_run(new, request)
+        try:
+            return await self._inserted(new, once)
+        except BaseException:
+            self.accounts.release_run(new)
+            raise
 
     async def _inserted(self, new: NewInteraction, once: Once | None) -> "asyncio.Future[None]":
         """The row on its way into the database; with a key of its own, there."""

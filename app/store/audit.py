@@ -5,7 +5,7 @@ chains are signed with a secret that is not in the database.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -29,6 +29,7 @@ from app.core.listing import Span
 from app.store.clock import now
 from app.store.database import Database
 from app.store.pages import page
+from app.store.prepared import Prepared
 from app.store.schema import audit_heads, audit_log
 
 _PAGE = 1000
@@ -103,7 +104,7 @@ class Audit:
 def append(connection: Connection, entries: Sequence[Entry]) -> Sequence[None]:
     """Write entries in this transaction: with the change that they tell of, or not at all."""
     if entries:
-        connection.execute(_INSERT, [_row(entry) for entry in entries])
+        _INSERT.many(connection, [_row(entry) for entry in entries])
     return [None] * len(entries)
 
 
@@ -112,26 +113,19 @@ def _append(connection: Connection, batch: Sequence[Sequence[Entry]]) -> Sequenc
     return [None] * len(batch)
 
 
-def _row(entry: Entry) -> Mapping[str, Any]:
-    actor = entry.actor
-    return {
-        "id": ids.new_id("aud"),
-        "project_id": entry.project_id,
-        "actor_kind": actor.kind,
-        "actor": audit.plain(actor.name),
-        "address": audit.plain(actor.address),
-        "request_id": actor.request_id,
-        "action": entry.action,
-        "target": audit.plain(entry.target),
-        "outcome": entry.outcome,
-        "bytes_in": entry.bytes_in,
-        "bytes_out": entry.bytes_out,
-        "details": None if entry.details is None else orjson.dumps(entry.details),
-    }
+def _row(entry: Entry) -> tuple[Any, ...]:
+    """The values of `_WRITTEN`."""
+    project_id, actor, action, target, outcome, bytes_in, bytes_out, details = entry
+    kind, name, address, request_id = actor
+    who = kind, audit.plain(name), audit.plain(address), request_id
+    text = None if details is None else orjson.dumps(details)
+    what = action, audit.plain(target), outcome, bytes_in, bytes_out, text
+    return (project_id, ids.new_id("aud"), *who, *what)
 
 
 OPEN = audit_log.c.seq.is_(None)
-_INSERT = insert(audit_log).values(at=now())
+_WRITTEN = tuple(name for name in Record.__slots__ if name not in {"seq", "at"})
+_INSERT = Prepared(insert(audit_log).values(at=now()), _WRITTEN)
 RECORD = select(*(audit_log.c[name] for name in Record.__slots__))
 HEADS = select(*(audit_heads.c[name] for name in Head._fields))
 _CHAIN = (

@@ -72,6 +72,11 @@ def _create_private(path: Path) -> None:
 
 
 def _prepare_sqlite(engine: Engine, begin: str, pragma: str) -> None:
+    # Of each None and each bytes that it is given, sqlite3 asks how to adapt it, by an AttributeError
+    # that costs more than to store it: as they are.
+    sqlite3.register_adapter(type(None), dict[None, None]().get)
+    sqlite3.register_adapter(bytes, bytes)
+
     @event.listens_for(engine, "connect")
     def connect(connection: Any, _: Any) -> None:
         connection.isolation_level = None  # transactions begin where SQLAlchemy says, below

@@ -6,11 +6,11 @@ The first end counts: of a call that has ended nothing changes any more.
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import Connection, Row, bindparam, case, select
+from sqlalchemy import Connection, Row, bindparam, case, false, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from app.core import status
@@ -21,6 +21,7 @@ from app.core.usage import COUNTED, NOTHING, Usage
 from app.store import reports
 from app.store.clock import now
 from app.store.database import Database
+from app.store.prepared import Prepared
 from app.store.reports import OPEN, Sum, Wanted
 from app.store.reservations import release, settle, settle_as_reserved
 from app.store.schema import interactions, usage_ledger
@@ -33,8 +34,7 @@ _RELEASED = frozenset({status.FAILED, status.CANCELLED})
 """Calls that end so give back what was reserved for them, but for what they are known or seen to use."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Charge:
+class Charge(NamedTuple):
     """What is written of one call. `cost` is in millionths of a US dollar, None without a price.
 
     `usage` is None where nobody knows it: such a call is taken to have used what was reserved for it,
@@ -103,7 +103,7 @@ def insert_charges(connection: Connection, charges: Sequence[Charge]) -> None:
     """Write calls that end in the caller's transaction, and settle what was reserved for them."""
     if not charges:
         return
-    connection.execute(_ONCE[connection.dialect.name], [_row(charge) for charge in charges])
+    _ONCE.many(connection, [_row(charge) for charge in charges])
     ended = [charge for charge in charges if charge.reserved and charge.status != OPEN]
     settle(connection, [_spent(each) for each in ended if each.usage is not None or each.status in _RELEASED])
     settle_as_reserved(
@@ -162,7 +162,7 @@ _TOLD = ("credential", "status", *COUNTED, "modalities", "cost")
 
 
 def _once(dialect: Any) -> Any:
-    statement = dialect.insert(usage_ledger).values(at=now(), rolled_up=False)
+    statement = dialect.insert(usage_ledger).values(at=now(), rolled_up=false())
     return statement.on_conflict_do_update(
         index_elements=[usage_ledger.c.call_id],
         set_={name: statement.excluded[name] for name in _TOLD},
@@ -170,35 +170,23 @@ def _once(dialect: Any) -> Any:
     )
 
 
-_ONCE = {dialect.dialect.name: _once(dialect) for dialect in (postgresql, sqlite)}
+_CALL = ("call_id", "project_id", "key_id", "kind", "upstream", "credential", "model", "status", "cost")
+_ONCE = Prepared(
+    {dialect.dialect.name: _once(dialect) for dialect in (postgresql, sqlite)},
+    (*_CALL, *COUNTED, "labels", "modalities"),
+)
+_call, _counts = attrgetter(*_CALL), attrgetter(*COUNTED)
 _WAITING = select(*(usage_ledger.c[name] for name in Waiting._fields)).where(
     usage_ledger.c.call_id == bindparam("call"),
     usage_ledger.c.status == OPEN,
 )
 
 
-def _row(charge: Charge) -> dict[str, Any]:
+def _row(charge: Charge) -> tuple[Any, ...]:
     usage = charge.usage or NOTHING
-    return {
-        "call_id": charge.call_id,
-        "project_id": charge.project_id,
-        "key_id": charge.key_id,
-        "kind": charge.kind,
-        "upstream": charge.upstream,
-        "credential": charge.credential,
-        "model": charge.model,
-        "status": charge.status,
-        "labels": orjson.dumps(charge.labels) if charge.labels else None,
-        "input_tokens": usage.input_tokens,
-        "cached_tokens": usage.cached_tokens,
-        "output_tokens": usage.output_tokens,
-        "thought_tokens": usage.thought_tokens,
-        "tool_use_tokens": usage.tool_use_tokens,
-        "total_tokens": usage.total_tokens,
-        "grounding_calls": usage.grounding_calls,
-        "modalities": orjson.dumps(usage.modalities) if usage.modalities else None,
-        "cost": charge.cost,
-    }
+    labels = orjson.dumps(charge.labels) if charge.labels else None
+    modalities = orjson.dumps(usage.modalities) if usage.modalities else None
+    return (*_call(charge), *_counts(usage), labels, modalities)
 
 
 def _write(connection: Connection, batch: Sequence[Charge]) -> Sequence[None]:

@@ -7,6 +7,7 @@ another process, to a delete or to a cancel is told False and has changed nothin
 import asyncio
 from collections.abc import Sequence
 from dataclasses import fields
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import (
@@ -18,6 +19,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    null,
     select,
     update,
 )
@@ -28,6 +30,7 @@ from app.store.database import Database, OneByOne
 from app.store.idempotency import Existing, Once, claim
 from app.store.ledger import insert_charges, insert_orphans
 from app.store.leftovers import leave
+from app.store.prepared import Prepared
 from app.store.records import EventBatch, NewInteraction, Outcome
 from app.store.schema import interaction_events, interaction_labels, interactions
 from app.store.webhooks import insert_deliveries
@@ -136,11 +139,15 @@ _INSERT = insert(interactions).values(
     lease_until=now() + bindparam("lease_ms"),
     deadline=now() + bindparam("run_ms"),
 )
-_FIELDS = tuple(field.name for field in fields(NewInteraction) if field.name != "labels")
+_CONTENT = ("options", "input")
+_OTHERS = tuple(field.name for field in fields(NewInteraction) if field.name not in {"labels", *_CONTENT})
+_BEGIN = Prepared(_INSERT, (*_OTHERS, "attempt", "updated_at", *_CONTENT))
+_metadata, _content = attrgetter(*_OTHERS, "attempt", "created_at"), attrgetter(*_CONTENT)
 
 
 def _insert(connection: Connection, batch: Sequence[NewInteraction]) -> Sequence[None]:
-    connection.execute(_INSERT, [_new_row(new) for new in batch])
+    content = (_content(new) if new.store else (None, None) for new in batch)
+    _BEGIN.many(connection, [_metadata(new) + kept for new, kept in zip(batch, content, strict=True)])
     labels = [row for new in batch if new.store for row in _labels(new)]
     if labels:
         connection.execute(_INSERT_LABELS, labels)
@@ -160,14 +167,6 @@ def _insert_once(
     return [found[new.id] for new, _ in batch]
 
 
-def _new_row(new: NewInteraction) -> dict[str, Any]:
-    row = {name: getattr(new, name) for name in _FIELDS}
-    row["updated_at"], row["attempt"] = new.created_at, new.attempt
-    if not new.store:
-        row["options"] = row["input"] = None
-    return row
-
-
 _INSERT_LABELS = insert(interaction_labels)
 
 
@@ -183,10 +182,10 @@ _FENCE = (
 )
 """This attempt still runs. A row that is written under it is locked until the transaction ends."""
 
-_APPEND = (
-    insert(interaction_events)
-    .from_select(
-        ["interaction_id", "first_seq", "last_seq", "frames"],
+_EVENT = ("interaction_id", "first_seq", "last_seq", "frames")
+_APPEND = Prepared(
+    insert(interaction_events).from_select(
+        _EVENT,
         select(
             interactions.c.id,
             bindparam("first", type_=Integer),
@@ -195,8 +194,8 @@ _APPEND = (
         )
         .where(*_FENCE)
         .with_for_update(key_share=True),
-    )
-    .execution_options(preserve_rowcount=True)  # else there is none for an INSERT with psycopg
+    ),
+    ("run", "mine", "first", "last", "text"),
 )
 
 
@@ -205,16 +204,10 @@ _MARK = update(interactions).where(*_FENCE).values(upstream_event_id=bindparam("
 
 def _append(connection: Connection, batches: Sequence[EventBatch]) -> Sequence[bool]:
     rows = [
-        {
-            "run": batch.interaction_id,
-            "mine": batch.attempt,
-            "first": batch.first_seq,
-            "last": batch.last_seq,
-            "text": batch.frames,
-        }
+        (batch.interaction_id, batch.attempt, batch.first_seq, batch.last_seq, batch.frames)
         for batch in batches
     ]
-    held = _held(connection.execute(_APPEND, rows).rowcount, rows)
+    held = _held(_APPEND.many(connection, rows), rows)
     marks = [
         {"run": batch.interaction_id, "mine": batch.attempt, "mark": batch.upstream_event_id}
         for batch in batches
@@ -236,43 +229,27 @@ def _held(count: int, rows: Sequence[Any]) -> Sequence[bool]:
     raise OneByOne
 
 
-_FINISH = (
+_TOLD = ("status", "output", "details", "error", "updated_at", "last_seq")
+_FINISH = Prepared(
     update(interactions)
     .where(*_FENCE)
     .values(
-        status=bindparam("end_status"),
-        output=bindparam("end_output"),
-        details=bindparam("end_details"),
-        error=bindparam("end_error"),
-        updated_at=bindparam("end_updated_at"),
-        last_seq=bindparam("end_last_seq"),
         history_bytes=interactions.c.history_bytes + bindparam("end_bytes"),
-        lease_until=None,
-    )
+        lease_until=null(),
+        **{name: bindparam(f"end_{name}") for name in _TOLD},
+    ),
+    ("run", "mine", *(f"end_{name}" for name in _TOLD), "end_bytes"),
 )
-_LAST_EVENTS = insert(interaction_events)
+_LAST_EVENTS = Prepared(insert(interaction_events), _EVENT)
+_end, _event = attrgetter("interaction_id", "attempt", *_TOLD), attrgetter(*_EVENT)
 
 
 def _finish(connection: Connection, outcomes: Sequence[Outcome]) -> Sequence[bool]:
-    rows = [
-        {
-            "run": outcome.interaction_id,
-            "mine": outcome.attempt,
-            "end_status": outcome.status,
-            "end_output": outcome.output,
-            "end_details": outcome.details,
-            "end_error": outcome.error,
-            "end_updated_at": outcome.updated_at,
-            "end_last_seq": outcome.last_seq,
-            "end_bytes": len(outcome.output or b""),
-        }
-        for outcome in outcomes
-    ]
-    held = _held(connection.execute(_FINISH, rows).rowcount, rows)
+    rows = [(*_end(outcome), len(outcome.output or b"")) for outcome in outcomes]
+    held = _held(_FINISH.many(connection, rows), rows)
     last = [outcome.events for outcome in outcomes if outcome.events is not None] if held[0] else []
     if last:
-        names = ("interaction_id", "first_seq", "last_seq", "frames")
-        connection.execute(_LAST_EVENTS, [{name: getattr(batch, name) for name in names} for batch in last])
+        _LAST_EVENTS.many(connection, [_event(batch) for batch in last])
     if held[0]:
         insert_deliveries(connection, [each for outcome in outcomes for each in outcome.deliveries])
         leave(connection, [each for outcome in outcomes for each in outcome.leftovers])

@@ -12,6 +12,7 @@ from app.core.audit import Entry, Head
 from app.core.versions import Versions
 from app.store.audit import HEADS, OPEN, RECORD, append, recorded
 from app.store.database import Database
+from app.store.prepared import Prepared
 from app.store.schema import audit_heads, audit_log, leases
 
 _SEALED_AT_ONCE = 256
@@ -36,9 +37,9 @@ class Sealing:
         self._database = database
 
     async def unsealed(self, without: Sequence[str]) -> list[str]:
-        """Projects with records that wait for the sealer, but for these."""
-        oldest = select(audit_log.c.project_id).where(OPEN, audit_log.c.project_id.not_in(without))
-        some = oldest.order_by(audit_log.c.at).limit(_LOOKED_AT).subquery()
+        """Some projects with records that wait for the sealer, but none of these."""
+        waiting = select(audit_log.c.project_id).where(OPEN, audit_log.c.project_id.not_in(without))
+        some = waiting.order_by(audit_log.c.project_id).limit(_LOOKED_AT).subquery()
         query = select(some.c.project_id).distinct()
         return await self._database.read(lambda connection: [*connection.scalars(query)])
 
@@ -71,10 +72,11 @@ _NEXT = (
     .order_by(audit_log.c.at, audit_log.c.id)
     .limit(literal(_SEALED_AT_ONCE))
 )
-_PLACE = (
+_PLACE = Prepared(
     update(audit_log)
     .where(audit_log.c.id == bindparam("record"), OPEN)
-    .values(seq=bindparam("number"), hash=bindparam("link"))
+    .values(seq=bindparam("number"), hash=bindparam("link")),
+    ("record", "number", "link"),
 )
 _MOVE = (
     update(audit_heads)
@@ -98,9 +100,9 @@ def _some_sealed(connection: Connection, project_id: str, signer: Signer) -> int
         seq += 1
         record = recorded((project_id, seq, *columns))
         last = audit.link(last, record)
-        places.append({"record": record.id, "number": seq, "link": last})
+        places.append((record.id, seq, last))
     if places:
-        connection.execute(_PLACE, places)
+        _PLACE.many(connection, places)
         _move(connection, audit.signed(signer.secrets.current, project_id, seq, last))
     return len(places)
 

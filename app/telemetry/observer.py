@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
+_NOTHING = nullcontext()
 Headers = Sequence[tuple[bytes, bytes]]
 
 
@@ -25,15 +26,15 @@ class Observer:
 
     def asked(self, headers: Headers) -> AbstractContextManager[None]:  # noqa: ARG002 - for those who listen
         """While a request is being handled."""
-        return nullcontext()
+        return _NOTHING
 
     def running(self, facts: Facts) -> AbstractContextManager[None]:  # noqa: ARG002 - as above
         """While an interaction runs, in the task that runs it."""
-        return nullcontext()
+        return _NOTHING
 
     def calling(self, upstream: str, facts: Facts | None = None) -> AbstractContextManager[None]:  # noqa: ARG002
         """While an upstream is asked, for an interaction or for something that is passed on."""
-        return nullcontext()
+        return _NOTHING
 
     def heard(self, seconds: float) -> None:
         """The first event of a run has come, so long after its beginning."""

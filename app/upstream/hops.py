@@ -42,7 +42,7 @@ class _Answer:
         self._usage: Json = {}
 
     def take(self, event: Event) -> Event | None:
-        """The event as one of the whole answer; None for what is of no meaning between two hops."""
+        """The event as one of the whole answer; None for what is of no meaning in a later hop."""
         if event.type in _STEP_EVENTS:
             return self._step(event)
         if event.type == events.COMPLETED:
@@ -72,7 +72,13 @@ class _Answer:
         if not self.goes_on:
             return events.completed({**ended, "usage": self._usage}) if self._hop else event
         self.token, self._hop, self._first = token, self._hop + 1, self._last + 1
-        return None
+        return _used(self._usage) if self._usage else None
+
+
+def _used(usage: Json) -> Event:
+    """What has been used so far: it was, even if a later hop fails."""
+    update = events.status_update("")
+    return Event(update.type, {**update.fields, "usage": usage})
 
 
 def _sum(one: Json, other: object) -> Json:

@@ -1,6 +1,7 @@
 """Background runs: begun at once, polled, followed from any process, cancelled by any process."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -289,6 +290,22 @@ async def test_a_long_answer_is_continued_in_the_background_and_told_as_one(
         first, second = (asked.json() for asked in upstream.requests)
         assert "continuation_token" not in first
         assert second == {**first, "continuation_token": "t1"}
+
+
+async def test_b1_what_the_first_part_of_a_long_answer_has_used_counts_though_the_second_fails(
+    scripted_gateway: Gateway, upstream: ScriptedUpstream
+):
+    usage = SAID[-1]["interaction"]["usage"]
+    stops = {"status": "requires_continuation", "continuation_token": "t1", "usage": usage}
+    upstream.script(STREAM, sse(*SAID[:-1], {"interaction": stops, "event_type": "interaction.completed"}))
+    upstream.script(answer({"error": {"code": 400, "message": "No."}}, status="400 Bad Request"))
+    async with Client(scripted_gateway) as client:
+        whole = await begin(client, stream=True, model="breaks-off")
+        done = await ended(client, whole.id)
+        assert (done["status"], done["usage"]) == ("failed", usage)
+        assert {each["interaction_id"] for each in whole.events if "interaction_id" in each} == {whole.id}
+    told = scripted_gateway.run("usage", "--model", "breaks-off", "--json")
+    assert [row["total_tokens"] for row in json.loads(told.stdout)] == [usage["total_tokens"]]
 
 
 async def test_in_the_foreground_the_client_continues_a_long_answer(

@@ -36,6 +36,8 @@ async def test_what_all_hops_have_used_is_what_the_answer_has_used() -> None:
             yield events.completed({"status": "completed", "usage": SECOND})
 
     heard = [event async for event in hops(ask)]
+    assert [event.type for event in heard] == [events.CREATED, events.STATUS_UPDATE, events.COMPLETED]
+    assert heard[1].fields["usage"] == FIRST
     usage: dict[str, Any] = heard[-1].fields["interaction"]["usage"]
     assert asked == [None, "t"]
     assert usage == {
@@ -45,3 +47,14 @@ async def test_what_all_hops_have_used_is_what_the_answer_has_used() -> None:
         "grounding_tool_count": [{"type": "google_search", "count": 3}, {"type": "google_maps", "count": 1}],
         "said_once": "b",
     }
+
+
+async def test_a_hop_that_does_not_say_what_it_used_is_not_told_to_have_used_nothing() -> None:
+    async def ask(token: str | None) -> AsyncGenerator[Event]:
+        yield events.created({})
+        if token is None:
+            yield events.completed({"status": "requires_continuation", "continuation_token": "t"})
+        else:
+            yield events.error("api_error", "No.")
+
+    assert [event.type async for event in hops(ask)] == [events.CREATED, events.ERROR]

@@ -14,6 +14,6 @@ metadata = MetaData(
 )
 
 
-def partial_index(name: str, column: Column[Any], rows: ColumnElement[bool]) -> None:
+def partial_index(name: str, *columns: Column[Any], rows: ColumnElement[bool], unique: bool = False) -> None:
     """An index of some rows only: as small as their number."""
-    Index(name, column, sqlite_where=rows, postgresql_where=rows)
+    Index(name, *columns, unique=unique, sqlite_where=rows, postgresql_where=rows)

@@ -64,21 +64,23 @@ interactions = Table(
     Index("ix_interactions_expires_at", "expires_at"),
 )
 # Only what runs now has a lease, so the index is as small as the number of runs.
-partial_index("ix_interactions_lease", interactions.c.lease_until, interactions.c.lease_until.is_not(None))
+partial_index(
+    "ix_interactions_lease", interactions.c.lease_until, rows=interactions.c.lease_until.is_not(None)
+)
 
 # What its upstream keeps, too, and with which key it can be seen there.
 partial_index(
-    "ix_interactions_credential", interactions.c.credential, interactions.c.upstream_id.is_not(None)
+    "ix_interactions_credential", interactions.c.credential, rows=interactions.c.upstream_id.is_not(None)
 )
 
 # Ended, and with an event log that is to be compacted some day.
 partial_index(
     "ix_interactions_logged",
     interactions.c.updated_at,
-    and_(interactions.c.last_seq > 0, interactions.c.lease_until.is_(None)),
+    rows=and_(interactions.c.last_seq > 0, interactions.c.lease_until.is_(None)),
 )
 
-partial_index("ix_interactions_parent", interactions.c.parent_id, interactions.c.parent_id.is_not(None))
+partial_index("ix_interactions_parent", interactions.c.parent_id, rows=interactions.c.parent_id.is_not(None))
 
 interaction_labels = Table(
     "interaction_labels",

@@ -23,11 +23,23 @@ audit_log = Table(
     Column("bytes_in", BigInteger, nullable=False),
     Column("bytes_out", BigInteger, nullable=False),
     Column("details", LargeBinary),
-    Index("ix_audit_log_chain", "project_id", "seq", unique=True),
     Index("ix_audit_log_listed", "at", "id"),
     Index("ix_audit_log_project_listed", "project_id", "at", "id"),
 )
-partial_index("ix_audit_log_unsealed", audit_log.c.at, audit_log.c.seq.is_(None))
+partial_index(
+    "ix_audit_log_chain",
+    audit_log.c.project_id,
+    audit_log.c.seq,
+    rows=audit_log.c.seq.is_not(None),
+    unique=True,
+)
+partial_index(
+    "ix_audit_log_unsealed",
+    audit_log.c.project_id,
+    audit_log.c.at,
+    audit_log.c.id,
+    rows=audit_log.c.seq.is_(None),
+)
 
 # How long each chain is: a log that was cut off at the end is found by this.
 audit_heads = Table(

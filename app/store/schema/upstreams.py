@@ -26,12 +26,12 @@ upstream_resources = Table(
 partial_index(
     "ix_upstream_resources_interaction_id",
     upstream_resources.c.interaction_id,
-    upstream_resources.c.interaction_id.is_not(None),
+    rows=upstream_resources.c.interaction_id.is_not(None),
 )
 partial_index(
     "ix_upstream_resources_expires_at",
     upstream_resources.c.expires_at,
-    upstream_resources.c.expires_at.is_not(None),
+    rows=upstream_resources.c.expires_at.is_not(None),
 )
 
 upload_sessions = Table(
