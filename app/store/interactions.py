@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, Select, and_, bindparam, delete, literal, select
+from sqlalchemy import Connection, Row, Select, String, and_, any_, bindparam, delete, func, literal, select
 
 from app.core.audit import Entry
 from app.core.chain import Link
@@ -86,7 +86,9 @@ class Interactions:
         Ancestors count even when they have expired: a conversation in use keeps its context.
         """
         one = {"project": project_id, "interaction": interaction_id}
-        rows = await self._database.read(lambda connection: connection.execute(_CHAIN, one).all())
+        rows = await self._database.read(
+            lambda connection: connection.execute(_CHAIN[connection.dialect.name], one).all()
+        )
         return [Link(*row) for row in rows]
 
     async def _first(
@@ -97,7 +99,8 @@ class Interactions:
 
 
 # Built once: to build a statement takes several times as long as to execute it.
-_OWN = interactions.c.project_id == bindparam("project")
+_PROJECT = bindparam("project", type_=String)
+_OWN = interactions.c.project_id == _PROJECT
 _VISIBLE = and_(_OWN, interactions.c.store, interactions.c.expires_at > now())
 _NAMED = interactions.c.id == bindparam("interaction")
 
@@ -120,18 +123,25 @@ def interaction(fields: dict[str, Any]) -> Interaction:
     return Interaction(**fields)
 
 
-def _chain() -> Select[Any]:
-    """A recursion over the parent ids: linear in the chain, however many children a link has."""
+def _chain(*, sqlite: bool) -> Select[Any]:
+    """A recursion over the parent ids: linear in the chain, however many children a link has.
+
+    PostgreSQL is given no join, neither from a link to its parent nor from the links to their rows: where
+    the table is small, or it has no statistics of a project yet, it would read all of it, even once a link.
+    """
     first = select(interactions.c.id, interactions.c.parent_id).where(_OWN, _NAMED)
     links = first.cte("links", recursive=True)
-    parents = links.c.parent_id == interactions.c.id
-    links = links.union_all(
-        select(interactions.c.id, interactions.c.parent_id).join(links, and_(parents, _OWN))
-    )
-    return _columns(Link).join(links, links.c.id == interactions.c.id).order_by(interactions.c.depth)
+    above = interactions.alias("above")
+    parent = select(above).where(above.c.id == links.c.parent_id, above.c.project_id == _PROJECT)
+    found = (parent.with_only_columns(above.c[name]).scalar_subquery() for name in ("id", "parent_id"))
+    links = links.union_all(select(*found).where(links.c.parent_id.is_not(None)))
+    chain = _columns(Link).order_by(interactions.c.depth)
+    if sqlite:
+        return chain.join(links, links.c.id == interactions.c.id)
+    return chain.where(interactions.c.id == any_(func.array(select(links.c.id).scalar_subquery())))
 
 
-_CHAIN = _chain()
+_CHAIN = {"sqlite": _chain(sqlite=True), "postgresql": _chain(sqlite=False)}
 
 
 class _Deletion(NamedTuple):

@@ -18,6 +18,7 @@ from app.store.listing import Listing
 from app.store.schema import interaction_events, interaction_labels, interactions
 from app.store.tokens import Tokens
 from tests.store.conftest import MINE, THEIRS, Store, batch, outcome
+from tests.support.aged import PROJECT, Aged, chain
 
 ONE = "v1_row000100"
 OFTEN: dict[str, Callable[[Store], Any]] = {
@@ -92,7 +93,7 @@ async def full(store: Store) -> Store:
     return store
 
 
-async def plans(store: Store, action: Callable[[Store], Any]) -> list[str]:
+async def plans(store: Store, action: Callable[[Store], Any], *, postgresql: str = "EXPLAIN ") -> list[str]:
     """The plan of every statement that this action executes."""
     said: list[tuple[str, Any]] = []
 
@@ -106,7 +107,7 @@ async def plans(store: Store, action: Callable[[Store], Any]) -> list[str]:
     await action(store)
     for engine in engines:
         event.remove(engine, "before_cursor_execute", listen)
-    how = "EXPLAIN QUERY PLAN " if store.database.is_sqlite else "EXPLAIN "
+    how = "EXPLAIN QUERY PLAN " if store.database.is_sqlite else postgresql
 
     def explain(connection, batch_):
         return [
@@ -123,6 +124,20 @@ async def test_what_happens_often_uses_an_index(full: Store):
         assert found, name
         for plan in found:
             assert not WHOLE.search(plan), f"{name}: {plan}"
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_a_chain_costs_what_is_in_it_whatever_is_known_of_the_table(store: Store):
+    """A project of which PostgreSQL has no statistics yet is not read as a whole for each link."""
+    line = chain(2000, expires_at=2**50)
+    await (await Aged(store.database).begin()).add(*line)
+
+    async def links(store: Store) -> None:
+        assert len(await store.interactions.chain(PROJECT, line[-1]["id"])) == len(line)
+
+    [plan] = await plans(store, links, postgresql="EXPLAIN (ANALYZE, BUFFERS) ")
+    [pages] = re.findall(r"Buffers: shared hit=(\d+)", plan)[:1]
+    assert int(pages) < 15 * len(line), plan
 
 
 async def test_pages_are_read_in_the_order_of_their_index(full: Store):
