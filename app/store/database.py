@@ -4,7 +4,8 @@ Drivers are synchronous (sqlite3, psycopg) and run in threads of their own: a tr
 the event loop one hop, whatever it does inside (docs/decisions/0004-storage.md).
 
     read(query)            on one of a few reader threads
-    write(kind, argument)  on the one writer thread; everything that waits shares a commit
+    write(kind, argument)  on the one writer thread; everything that waits shares a commit,
+                           and so does what is written in one turn of the event loop
 
 A *kind* of write is a function over a batch: it gets the connection and the arguments of all
 writers that wait, and returns their results in the same order. When a shared transaction fails,
@@ -57,6 +58,7 @@ class Database:
         self._writer, self._reader = engines(url, synchronous)
         self.is_sqlite = self._writer.dialect.name == "sqlite"
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-read")
+        self._written: list[_Write] = []
         self._writes: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -69,11 +71,12 @@ class Database:
     def write(self, kind: Kind[A, R], argument: A) -> "asyncio.Future[R]":
         """A future for this argument's result, set once the transaction is committed.
 
-        The write is queued at once: it happens whether or not anybody awaits it. The future
-        fails with Unavailable on an outage, and with IntegrityError or DataError on a conflict or a
-        value that the database cannot hold.
+        The write happens whether or not anybody awaits it. The future fails with Unavailable on an
+        outage, and with IntegrityError or DataError on a conflict or a value that the database cannot
+        hold.
         """
-        done: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[R] = loop.create_future()
         if self._closed:
             done.set_exception(Unavailable("The gateway is stopping."))
             done.exception()  # marks it as seen: a write need not be awaited
@@ -81,7 +84,9 @@ class Database:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run_writer, name="store-write", daemon=True)
             self._thread.start()
-        self._writes.put(_Write(kind, argument, done))
+        if not self._written:
+            loop.call_soon(self._hand_over)
+        self._written.append(_Write(kind, argument, done))
         return done
 
     async def ping(self) -> None:
@@ -92,6 +97,7 @@ class Database:
         """Commit what waits, then let go of every connection; what is written later fails."""
         self._closed = True
         if self._thread is not None:
+            self._hand_over()
             self._writes.put(None)
             await asyncio.to_thread(self._thread.join)
         self._readers.shutdown(wait=True)
@@ -107,6 +113,15 @@ class Database:
         """A write transaction on the calling thread, for migrations. Raises Unavailable."""
         with _reaching(self._writer.connect) as connection, patient(connection):
             yield connection
+
+    def _hand_over(self) -> None:
+        """Give the writer thread all that this turn of the loop has written.
+
+        One by one it would be woken for each, and commit each alone.
+        """
+        written, self._written = self._written, []
+        for write in written:
+            self._writes.put(write)
 
     def _read(self, query: Callable[[Connection], R]) -> R:
         def once() -> R:

@@ -5,8 +5,8 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,17 @@ async def count(database: Database) -> int:
     return await database.read(lambda connection: connection.execute(query).scalar_one())
 
 
-@contextmanager
-def busy_writer(database: Database) -> Iterator[None]:
+@asynccontextmanager
+async def busy_writer(database: Database) -> AsyncIterator[None]:
     """Keep the writer thread busy, so that what is written meanwhile gathers."""
-    go = threading.Event()
-    database.write(lambda _, batch: [go.wait(60) for _ in batch], None)
-    time.sleep(0.05)
+    begun, go = threading.Event(), threading.Event()
+
+    def wait(_: Any, batch: Any) -> list[bool]:
+        begun.set()
+        return [go.wait(60) for _ in batch]
+
+    database.write(wait, None)
+    await asyncio.to_thread(begun.wait, 60)
     try:
         yield
     finally:
@@ -65,15 +70,25 @@ async def test_a_lone_write_commits_at_once(database: Database):
 
 async def test_writes_that_wait_share_a_commit(database: Database):
     record, other = Recorder(), Recorder()
-    with busy_writer(database):
-        writes = [database.write(kind, n) for n in range(50) for kind in (record, other)]
+    async with busy_writer(database):
+        writes = []
+        for n in range(50):
+            writes += [database.write(kind, n) for kind in (record, other)]
+            await asyncio.sleep(0)
     assert await asyncio.gather(*writes) == [n * 10 for n in range(50) for _ in range(2)]
     assert record.batches == other.batches == [list(range(50))]
 
 
+async def test_what_a_turn_of_the_loop_writes_shares_a_commit(database: Database):
+    record = Recorder()
+    writes = [database.write(record, n) for n in range(50)]
+    assert await asyncio.gather(*writes) == [n * 10 for n in range(50)]
+    assert record.batches == [list(range(50))]
+
+
 async def test_a_failing_write_is_nobody_elses(database: Database):
     record = Recorder()
-    with busy_writer(database):
+    async with busy_writer(database):
         writes = [database.write(record, n) for n in (1, -2, 3)]
     one, two, three = await asyncio.gather(*writes, return_exceptions=True)
     assert (one, three) == (10, 30)
@@ -83,7 +98,7 @@ async def test_a_failing_write_is_nobody_elses(database: Database):
 
 async def test_a_conflict_belongs_to_its_own_writer(store: Store):
     made = await store.begin()
-    with busy_writer(store.database):
+    async with busy_writer(store.database):
         inserts = [store.runs.insert(new(id=one)) for one in ("v1_before_it", made, "v1_behind_it")]
         names = ["a", f"name of {MINE}", "b"]
         creations = [store.keys.create_project(Project(f"prj_{name}", name, 1, None)) for name in names]
@@ -97,7 +112,7 @@ async def test_a_conflict_belongs_to_its_own_writer(store: Store):
 
 
 async def test_what_a_database_cannot_hold_belongs_to_its_own_writer(store: Store):
-    with busy_writer(store.database):
+    async with busy_writer(store.database):
         runs = (new(), new(model="b\x00"), new(), new(labels=(("a", secrets.token_hex(8000)),)), new())
         writes = [store.runs.insert(run) for run in runs]
     outcomes = await asyncio.gather(*writes, return_exceptions=True)
@@ -111,7 +126,7 @@ async def test_five_hundred_at_once(store: Store):
 
 
 async def test_a_write_happens_whether_or_not_anybody_waits_for_it(store: Store):
-    with busy_writer(store.database):
+    async with busy_writer(store.database):
         store.runs.insert(new(id="v1_unawaited"))
         store.runs.insert(new(id="v1_cancelled")).cancel()
     await store.begin()
@@ -137,7 +152,7 @@ async def test_closing_commits_what_waits(store: Store, database_url):
 
 
 async def test_what_is_written_while_it_closes_fails_and_holds_nothing_up(database: Database):
-    with busy_writer(database):
+    async with busy_writer(database):
         closing = asyncio.create_task(database.close())
         await asyncio.sleep(0)
         late = database.write(Recorder(), 1)
