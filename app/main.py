@@ -16,8 +16,9 @@ from app import ids, log
 from app import settings as app_settings
 from app.admin.api import surface as admin
 from app.admin.api.gate import Gateway
-from app.api import audited, errors, health
+from app.api import errors, health
 from app.api.asking import Front
+from app.api.audited import PEN, Audited, Pen
 from app.api.creating import CreateRoute
 from app.api.forwarding import ForwardRoutes
 from app.api.interactions import InteractionRoutes
@@ -25,6 +26,7 @@ from app.api.listing import ListingRoutes
 from app.api.metrics import Counted, MetricsRoute
 from app.api.permits import Permits
 from app.api.uploading import UploadRoutes
+from app.api.visits import Visits
 from app.auth import pepper
 from app.auth.addresses import Addresses
 from app.auth.bearers import Bearers
@@ -112,9 +114,9 @@ def create_app(settings: Settings) -> ASGIApp:
             _add_admin(app, parts, telemetry.metrics)
             gc.collect()
             gc.freeze()
-            pen = audited.Pen(Audit(ground.database))
+            pen = Pen(Audit(ground.database))
             stack.callback(pen.flush)
-            yield {audited.PEN: pen}
+            yield {PEN: pen}
 
     telemetry = Telemetry.of(
         settings.telemetry, [name for each in settings.upstreams for name in each.models]
@@ -122,7 +124,9 @@ def create_app(settings: Settings) -> ASGIApp:
     app = FastAPI(lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None, telemetry=framework())
     app.router.redirect_slashes = False
     errors.install(app)
-    return Counted(audited.Audited(Limits(app, settings.limits)), app.router.routes, telemetry.observer)
+    observer = telemetry.observer
+    listeners = Counted(app.router.routes, observer), Audited()
+    return Visits(Limits(app, settings.limits), observer.asked, *listeners)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

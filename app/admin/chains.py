@@ -86,7 +86,7 @@ class _Walk:
         """The next record that there is."""
         if sealed.record.seq != self.seq + 1:
             self.wrong = (self.seq + 1, f"missing: the next one is record {sealed.record.seq}")
-        elif audit.link(self.last, sealed.record) != sealed.hash:
+        elif audit.link(self.last, sealed.record.fields()) != sealed.hash:
             self.wrong = (self.seq + 1, f"not what was sealed: {sealed.record.id}")
         else:
             self.seq, self.last = self.seq + 1, sealed.hash

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import orjson
 from starlette.types import Receive, Scope
 
-from app.api import audited, exchange, relay
+from app.api import exchange, relay, visits
 from app.api.permits import Permits
 from app.auth import policing
 from app.auth.caller import Authenticator, Caller
@@ -109,7 +109,7 @@ class Front:
         The body of an upload stays unread when it is content, not JSON.
         """
         caller = await self.authenticator.caller(scope["headers"], scope["query_string"], scope["client"])
-        visit = audited.of(scope)
+        visit = visits.of(scope)
         visit.caller = caller
         version, path = scope["path"].split("/")[1 + upload], scope["path"].split("/", 2 + upload)[-1]
         call = resources.match(scope["method"], path, upload=upload)

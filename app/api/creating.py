@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from starlette.types import Receive, Scope, Send
 
 from app import ids
-from app.api import audited, exchange, idempotency
-from app.api.audited import Visit
+from app.api import exchange, idempotency, visits
 from app.api.permits import Permits
+from app.api.visits import Visit
 from app.auth import policing
 from app.auth.caller import Authenticator, Caller
 from app.auth.quota import Permit
@@ -60,7 +60,7 @@ class CreateRoute:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The answer, or its events while they happen."""
         caller = await self.authenticator.caller(scope["headers"], scope["query_string"], scope["client"])
-        visit = audited.of(scope)
+        visit = visits.of(scope)
         visit.caller = caller
         _check_media(scope)
         with await self.admission.enter(caller.project_id) as slot:

@@ -9,7 +9,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from app import log
-from app.api import audited, exchange
+from app.api import exchange, visits
 from app.auth.caller import WrongNetwork
 from app.errors import ApiError, envelope, is_interactions
 
@@ -28,7 +28,7 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        audited.of(scope).action = self._action
+        visits.of(scope).action = self._action
         try:
             await self._handler(scope, receive, send)
         except ApiError as error:
@@ -59,7 +59,7 @@ def _allowed(app: FastAPI, scope: Scope) -> str:
 
 
 async def _answer(scope: Scope, send: Send, error: ApiError) -> None:
-    visit = audited.of(scope)
+    visit = visits.of(scope)
     visit.code = error.code
     if isinstance(error, WrongNetwork):  # no handler has been told who asks
         visit.caller = error.caller

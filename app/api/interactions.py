@@ -8,7 +8,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from app import ids
-from app.api import audited, exchange
+from app.api import exchange, visits
 from app.api.creating import CreateRoute
 from app.api.errors import Endpoint
 from app.auth.caller import Authenticator, Caller
@@ -63,7 +63,7 @@ class InteractionRoutes:
             raise InvalidRequest("'last_event_id' needs 'stream=true'.")
         spoken = self._dialect(scope)
         if wanted:
-            audited.of(scope).action = "interaction." + ("stream" if last_event_id is None else "resume")
+            visits.of(scope).action = "interaction." + ("stream" if last_event_id is None else "resume")
             frames = await self._events(caller, scope, spoken, last_event_id)
             await exchange.read(receive)
             await exchange.stream(receive, send, frames)
@@ -101,7 +101,7 @@ class InteractionRoutes:
 
     async def _caller(self, scope: Scope) -> Caller:
         caller = await self.authenticator.caller(scope["headers"], scope["query_string"], scope["client"])
-        audited.of(scope).caller = caller
+        visits.of(scope).caller = caller
         return caller
 
     def _dialect(self, scope: Scope) -> Dialect:
@@ -130,7 +130,7 @@ def _id(scope: Scope) -> str:
     interaction_id = str(scope["path_params"]["id"])
     if not ids.is_interaction_id(interaction_id):
         raise InvalidRequest(f"Invalid interaction name: interactions/{interaction_id[:80]}")
-    audited.of(scope).target = interaction_id
+    visits.of(scope).target = interaction_id
     return interaction_id
 
 

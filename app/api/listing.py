@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from app.api import audited, exchange
+from app.api import exchange, visits
 from app.api.errors import Endpoint
 from app.auth.caller import Authenticator
 from app.store.listing import Listing
@@ -31,7 +31,7 @@ class ListingRoutes:
     async def list(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """Newest first, a page at a time."""
         caller = await self.authenticator.caller(scope["headers"], scope["query_string"], scope["client"])
-        audited.of(scope).caller = caller
+        visits.of(scope).caller = caller
         parameters = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
         query = wire_listing.query(parameters)
         # One more than asked for tells whether there is another page.

@@ -1,11 +1,12 @@
-"""/metrics, and the count of what was answered: by templates of routes, never by paths."""
+"""/metrics, and the count of visits: by templates of routes, never by paths."""
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
 from starlette.routing import BaseRoute, Mount, Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
+from app.api.visits import Visit
 from app.auth.addresses import Addresses
 from app.auth.bearers import Bearers
 from app.telemetry.observer import Observer
@@ -15,10 +16,9 @@ _NONE = "none"
 
 
 class Counted:
-    """The whole application, each answer told to an observer."""
+    """Tells an observer how each visit was answered."""
 
-    def __init__(self, app: ASGIApp, routes: Sequence[BaseRoute], observer: Observer) -> None:
-        self._app = app
+    def __init__(self, routes: Sequence[BaseRoute], observer: Observer) -> None:
         self._routes = routes
         self._observer = observer
 
@@ -33,25 +33,10 @@ class Counted:
                 found[route.app] = route.path
         return found
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        status = 499  # unless it is answered, its client has left
-
-        async def sending(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            with self._observer.asked(scope["headers"]):
-                await self._app(scope, receive, sending)
-        finally:
-            route = self._templates.get(scope.get("endpoint"), _NONE)
-            self._observer.request(scope["method"], route, status)
+    def __call__(self, scope: Scope, visit: Visit) -> None:
+        """Count a visit that is over; unless it was answered, its client has left."""
+        route = self._templates.get(scope.get("endpoint"), _NONE)
+        self._observer.request(scope["method"], route, visit.status or 499)
 
 
 class MetricsRoute:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from app.api import audited, owned, relay
+from app.api import owned, relay, visits
 from app.api.asking import Account, Asking, Front, check_headers
 from app.api.errors import Endpoint
 from app.api.forwarding import logged
@@ -92,7 +92,7 @@ class UploadRoutes:
         self._check_size(given)
         digests, session = await self._session(scope)
         account = self._account(scope, session)
-        audited.of(scope).caller = account.caller
+        visits.of(scope).caller = account.caller
         path, _, query = session.target.partition("?")
         passed = [*headers.asked(scope["headers"], told=True), *_length(given)]
         facts = {"method": scope["method"], "path": "upload/sessions", "upstream": session.upstream}

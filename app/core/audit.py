@@ -92,14 +92,14 @@ class Head(NamedTuple):
         return any(hmac.compare_digest(self.signature, signed(each, *self[:3]).signature) for each in secrets)
 
 
-def canonical(record: Record) -> bytes:
-    """The text that is hashed: a JSON object in UTF-8, sorted by name, without spaces."""
-    return orjson.dumps(record.fields(), option=orjson.OPT_SORT_KEYS)
+def canonical(fields: Json) -> bytes:
+    """The text of a record that is hashed: a JSON object in UTF-8, sorted by name, without spaces."""
+    return orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
 
 
-def link(before: bytes, record: Record) -> bytes:
-    """The hash of this record behind the one with the hash `before`."""
-    return hashlib.sha256(before + canonical(record)).digest()
+def link(before: bytes, fields: Json) -> bytes:
+    """The hash of the record with these fields behind the one with the hash `before`."""
+    return hashlib.sha256(before + canonical(fields)).digest()
 
 
 def signed(secret: bytes, project_id: str, seq: int, last: bytes) -> Head:

@@ -26,6 +26,7 @@ from app import ids
 from app.core import audit
 from app.core.audit import Entry, Head, Record
 from app.core.listing import Span
+from app.core.model import Json
 from app.store.clock import now
 from app.store.database import Database
 from app.store.pages import page
@@ -136,11 +137,17 @@ _CHAIN = (
 )
 
 
-def recorded(row: Sequence[Any]) -> Record:
+def fields_of(row: Sequence[Any]) -> Json:
     """The record in these columns; what is no text any more does not keep the rest from being read."""
-    *columns, details = row
-    columns.append(bytes(details).decode("utf-8", "backslashreplace") if details is not None else None)
-    return Record(*columns)
+    fields = dict(zip(Record.__slots__, row, strict=True))
+    if (details := fields["details"]) is not None:
+        fields["details"] = bytes(details).decode("utf-8", "backslashreplace")
+    return fields
+
+
+def recorded(row: Sequence[Any]) -> Record:
+    """The same as a whole."""
+    return Record(**fields_of(row))
 
 
 def _chosen(asked: Question) -> Select[Any]:

@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from app.core import audit
 from app.core.audit import Entry, Head
 from app.core.versions import Versions
-from app.store.audit import HEADS, OPEN, RECORD, append, recorded
+from app.store.audit import HEADS, OPEN, RECORD, append, fields_of
 from app.store.database import Database
 from app.store.prepared import Prepared
 from app.store.schema import audit_heads, audit_log, leases
@@ -96,11 +96,12 @@ def _some_sealed(connection: Connection, project_id: str, signer: Signer) -> int
     if head is None:
         return None
     seq, last, places = head.seq, head.hash, []
-    for _, _, *columns in connection.execute(_NEXT, {"project": project_id}):
+    for row in connection.execute(_NEXT, {"project": project_id}):
         seq += 1
-        record = recorded((project_id, seq, *columns))
-        last = audit.link(last, record)
-        places.append((record.id, seq, last))
+        fields = fields_of(row)
+        fields["seq"] = seq
+        last = audit.link(last, fields)
+        places.append((fields["id"], seq, last))
     if places:
         _PLACE.many(connection, places)
         _move(connection, audit.signed(signer.secrets.current, project_id, seq, last))

@@ -25,7 +25,7 @@ async def chain(database: Database, project: str) -> list[int]:
     last, numbers = audit.START, list[int]()
     while page := await Audit(database).sealed(project, len(numbers)):
         for sealed in page:
-            assert audit.link(last, sealed.record) == sealed.hash
+            assert audit.link(last, sealed.record.fields()) == sealed.hash
             last = sealed.hash
             numbers.append(sealed.record.seq or 0)
     head = (await Audit(database).heads())[project]
