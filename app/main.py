@@ -84,6 +84,8 @@ from app.wire.references import GEMINI
 
 _PRICES = Path(__file__).with_name("prices.toml")
 """The price table that comes with the gateway."""
+_COLLECTED_AFTER = 5000
+"""Objects more than there were. Requests leave no cycles; looking for some costs them a twentieth."""
 _SQLITE_POLL = 0.2
 """Seconds from one look for a run's new events to the next, where no other process can give a hint."""
 
@@ -114,6 +116,7 @@ def create_app(settings: Settings) -> ASGIApp:
             _add_admin(app, parts, telemetry.metrics)
             gc.collect()
             gc.freeze()
+            gc.set_threshold(_COLLECTED_AFTER, 10, 10)
             pen = Pen(Audit(ground.database))
             stack.callback(pen.flush)
             yield {PEN: pen}

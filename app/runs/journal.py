@@ -43,7 +43,7 @@ class Journal:
         self._gathered = last_seq
         self._mark: str | None = None
         self._flush: asyncio.Task[None] | None = None
-        self.failed: Callable[[BaseException], None] = _nobody
+        self.failed: Callable[[BaseException], None] = nobody
         """Told of a commit that failed: a silent upstream may send nothing more that would show it."""
         self.last_seq = last_seq
 
@@ -121,5 +121,5 @@ class Journal:
         self._flush = None
 
 
-def _nobody(_error: BaseException) -> None:
+def nobody(_error: BaseException) -> None:
     """Nobody waits to be told."""

@@ -38,10 +38,8 @@ class Sealing:
 
     async def unsealed(self, without: Sequence[str]) -> list[str]:
         """Some projects with records that wait for the sealer, but none of these."""
-        waiting = select(audit_log.c.project_id).where(OPEN, audit_log.c.project_id.not_in(without))
-        some = waiting.order_by(audit_log.c.project_id).limit(_LOOKED_AT).subquery()
-        query = select(some.c.project_id).distinct()
-        return await self._database.read(lambda connection: [*connection.scalars(query)])
+        these = {"without": without}
+        return await self._database.read(lambda connection: [*connection.scalars(_WAITING, these)])
 
     async def seal(self, project_id: str, signer: Signer) -> int | None:
         """Seal some of a project's records: how many, which is 0 without the lease.
@@ -61,6 +59,14 @@ class Sealing:
         """Sign a chain as it ends now, so that it is sealed again, with the record of it."""
         return self._database.write(_accept, (project_id, signer, entry))
 
+
+_some = (
+    select(audit_log.c.project_id)
+    .where(OPEN, audit_log.c.project_id.not_in(bindparam("without", expanding=True)))
+    .order_by(audit_log.c.project_id)
+    .limit(_LOOKED_AT)
+).subquery()
+_WAITING = select(_some.c.project_id).distinct()
 
 # The lease's row is locked while records are sealed: of two sealers, the second one waits, and then
 # finds that the lease is not its own.
