@@ -25,7 +25,8 @@ def event(level: int, message: str, **fields: Any) -> None:
     """Log a message with facts. Strings are cut at 200 characters."""
     log = logging.getLogger(_NAME)
     if log.isEnabledFor(level):
-        log.log(level, message, extra={"fields": fields})
+        # Not `log.log`: it looks for its caller in the stack, which nobody is told.
+        log.handle(log.makeRecord(_NAME, level, "", 0, message, (), None, extra={"fields": fields}))
 
 
 def configure(level: str, style: str) -> None:
@@ -78,4 +79,6 @@ def _clean(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     cut = value if len(value) <= _CUT else value[:_CUT] + "..."
+    if cut.isprintable():
+        return cut
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
