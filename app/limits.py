@@ -1,4 +1,4 @@
-"""Limits: what a request may cost before anybody looks at it. Pure ASGI, outermost.
+"""Limits: what a request may cost before anybody looks at it. Pure ASGI.
 
 400  two Hosts, or a length and chunks; a path that is not in its canonical form
 408  a body that does not arrive in time
@@ -13,6 +13,7 @@ from collections.abc import Awaitable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api import visits
 from app.errors import ApiError, code_of, envelope
 from app.settings import Limits as LimitSettings
 
@@ -37,18 +38,11 @@ class Limits:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = False
-
-        async def sending(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
         try:
             self._check(scope)
-            await self._timed(self._app(scope, self._bounded(scope, receive), sending))
+            await self._timed(self._app(scope, self._bounded(scope, receive), send))
         except _Refused as refused:
-            if not started:
+            if not visits.of(scope).status:
                 await _refuse(scope, send, refused)
 
     async def _timed(self, answered: Awaitable[None]) -> None:
@@ -90,13 +84,13 @@ class Limits:
 
         The time is that of the whole body; of an upload, the time from one piece to the next.
         """
-        size, complete = 0, False
+        visit, complete = visits.of(scope), False
         most, upload = self._most(scope), _is_upload(scope)
         clock = asyncio.get_running_loop().time
         deadline = clock() + self._limits.body_seconds
 
         async def bounded() -> Message:
-            nonlocal size, complete, deadline
+            nonlocal complete, deadline
             if complete:
                 return await receive()
             if upload:
@@ -106,8 +100,8 @@ class Limits:
                     message = await receive()
             except TimeoutError:
                 raise _Refused(408, "The request body did not arrive in time.") from None
-            size += len(message.get("body", b""))
-            if size > most:
+            visit.bytes_in += len(message.get("body", b""))
+            if visit.bytes_in > most:
                 raise _too_large(most)
             complete = not message.get("more_body", False)
             return message

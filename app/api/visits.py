@@ -36,7 +36,10 @@ class Caller(Protocol):
 
 @dataclass(slots=True)
 class Visit:
-    """A request. `code` is the error's, where there is one; `status` is 0 until it is answered."""
+    """A request. `code` is the error's, where there is one; `status` is 0 until it is answered.
+
+    What comes in is counted where it is limited, what goes out here.
+    """
 
     request_id: str
     address: str | None
@@ -94,11 +97,6 @@ class Visits:
         visit = Visit(ids.new_id("req"), client[0] if client else None)
         scope["visit"] = visit
 
-        async def receiving() -> Message:
-            message = await receive()
-            visit.bytes_in += len(message.get("body", b""))
-            return message
-
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
                 visit.status = message["status"]
@@ -110,7 +108,7 @@ class Visits:
 
         try:
             with self._during(scope["headers"]):
-                await self._app(scope, receiving, sending)
+                await self._app(scope, receive, sending)
         finally:
             for listener in self._listeners:
                 listener(scope, visit)
