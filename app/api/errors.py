@@ -33,7 +33,7 @@ class Endpoint:
             await self._handler(scope, receive, send)
         except ApiError as error:
             await _answer(scope, send, error)
-            error.__traceback__ = None  # its frames hold the request, and through the run the error
+            error.__traceback__ = None  # its frames hold the run, which holds the error
         except Exception:  # noqa: BLE001 - the last resort: no traceback reaches a client
             await _answer(scope, send, unforeseen(scope["path"]))
 

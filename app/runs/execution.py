@@ -20,7 +20,7 @@ from app.runs import lifecycle
 from app.runs.accounts import Accounts
 from app.runs.affinity import Affinity
 from app.runs.errands import Errands
-from app.runs.journal import Journal, LostRun, nobody
+from app.runs.journal import Journal, LostRun
 from app.runs.run import Run, lost
 from app.runs.tail import Tail
 from app.runs.wakeups import Wakeups
@@ -188,14 +188,12 @@ class Executor:
         finally:
             if run.lost:
                 run.error = run.error or lost()
-            if run.error is not None:
-                run.error.__traceback__ = None
             if result is None and (run.lost or not run.handed_over):  # its row may never have been written
                 self.accounts.abandon(self.accounts.charge(run, lifecycle.result(run)))
             if self.live.get(run.id) is run:
                 del self.live[run.id]
             run.tail.end()
-            run.journal.failed = nobody  # else run and journal hold each other until a collection
+            run.let_go()
             run.finished.set_result(result)
             self._make_room(run)
             self._log(run)

@@ -8,7 +8,7 @@ from app.core import status
 from app.core.fold import Fold
 from app.core.model import Interaction, Kept, Request
 from app.errors import ApiError, Unavailable
-from app.runs.journal import Journal, LostRun
+from app.runs.journal import Journal, LostRun, nobody
 from app.runs.tail import Tail
 from app.store.records import Job
 
@@ -98,6 +98,15 @@ class Run:
         if self._stoppable():
             self.handed_over = True
             self._interrupt()
+
+    def let_go(self) -> None:
+        """Cut what leads back to a run that has ended: it goes with its last reader, not with a collection.
+
+        Its journal tells it of failures, and the traceback of its error has frames that hold it.
+        """
+        self.journal.failed = nobody
+        if self.error is not None:
+            self.error.__traceback__ = None
 
     def _stoppable(self) -> bool:
         return not (self.verdict or self.lost or self.handed_over or self.ending)

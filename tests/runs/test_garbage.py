@@ -67,6 +67,19 @@ async def behind(client: Client, _upstream: ScriptedUpstream) -> None:
             await asyncio.sleep(0.02)
 
 
+async def replayed(client: Client, _upstream: ScriptedUpstream) -> None:
+    """A stream, and once more from the store; then it is deleted, and is not there."""
+    begun = await client.create(stream=True)
+    assert (await client.replay(begun.id)).done
+    assert (await client.delete(begun.id)).status == 200
+    assert (await client.get(begun.id)).status == 404
+
+
+async def passed_on(client: Client, _upstream: ScriptedUpstream) -> None:
+    """Something else of the API, which the upstream refuses."""
+    assert (await client.http.get("/v1beta/models")).status_code == 400
+
+
 def create(status: int, **body: object) -> Callable[[Client, ScriptedUpstream], Awaitable[None]]:
     """An interaction that is answered so."""
 
@@ -86,6 +99,8 @@ CASES: dict[str, tuple[tuple[Action, ...], Callable[[Client, ScriptedUpstream], 
     "a stream that breaks off": ((STREAM, sse(*SAID[:4]), RESET), create(200, stream=True)),
     "a background run": ((WHOLE,), behind),
     "a client that leaves": ((STREAM, sse(*SAID[:4]), HANG), left),
+    "a replay": ((STREAM, sse(*SAID, done=True)), replayed),
+    "what is passed on": ((answer({"error": {"message": "no"}}, "400 Bad Request"),), passed_on),
     "a body that is wrong": ((WHOLE,), create(400, model=7)),
 }
 

@@ -42,7 +42,7 @@ async def busy_writer(database: Database) -> AsyncIterator[None]:
         return [go.wait(60) for _ in batch]
 
     database.write(wait, None)
-    await asyncio.to_thread(begun.wait, 60)
+    assert await asyncio.to_thread(begun.wait, 60)
     try:
         yield
     finally:
